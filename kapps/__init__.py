@@ -1,0 +1,56 @@
+"""kapps: the deep-learning canon as readable Keras 3 code, proven, trained, explained, shown and served.
+
+Each public name below is loaded on first use, so `import kapps` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# name -> module that holds it
+_PUBLIC = {
+    "list_models": "kapps.catalog",
+    "info": "kapps.catalog",
+    "create_model": "kapps.create",
+    "create_backbone": "kapps.create",
+    "features": "kapps.create",
+    "train": "kapps.training.fit",
+    "evaluate": "kapps.training.evaluate",
+    "export": "kapps.exporting.saved_model",
+    "load": "kapps.predict",
+}
+
+if TYPE_CHECKING:
+    from kapps.catalog import info, list_models
+    from kapps.create import create_backbone, create_model, features
+    from kapps.exporting.saved_model import export
+    from kapps.predict import load
+    from kapps.training.evaluate import evaluate
+    from kapps.training.fit import train
+
+__all__ = [
+    "create_backbone",
+    "create_model",
+    "evaluate",
+    "export",
+    "features",
+    "info",
+    "list_models",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kapps' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
