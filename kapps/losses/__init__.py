@@ -1,0 +1,25 @@
+"""Losses that Keras lacks, one a file, and their look-up by name."""
+
+from __future__ import annotations
+
+import keras
+
+from kapps.errors import UnknownNameError
+from kapps.losses.half_squared_error import HalfSquaredError
+
+LOSSES = {"half_squared_error": HalfSquaredError}
+
+
+def get_loss(name: str) -> keras.losses.Loss:
+    """A loss by its name: one of kapps' own or Keras' own (`"sparse_categorical_crossentropy"`, ...).
+
+    Raises:
+        UnknownNameError: with the nearest right names.
+    """
+    if name in LOSSES:
+        return LOSSES[name]()
+    try:
+        return keras.losses.get(name)
+    except ValueError:
+        known = [*LOSSES, "sparse_categorical_crossentropy", "categorical_crossentropy", "mean_squared_error"]
+        raise UnknownNameError("loss", name, known) from None

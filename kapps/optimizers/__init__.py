@@ -1,0 +1,1 @@
+"""Optimisers of the canon that Keras itself does not have, one a file."""
