@@ -10,7 +10,8 @@ from keras import ops
 class HalfSquaredError(keras.losses.Loss):
     """L = 1/2 sum_k (o_k - [k = label])^2, averaged over the batch: the loss of the early digit readers.
 
-    Source: Palm 2012, DeepLearnToolbox, `cnnbp.m` (`net.L = 1/2 * sum(net.e(:) .^ 2) / size(net.e, 2)`); Rumelhart et al. 1986, eq. 1.
+    Source: Palm 2012, DeepLearnToolbox, `cnnbp.m` (`net.L = 1/2 * sum(net.e(:) .^ 2) / size(net.e, 2)`); Rumelhart et
+    al. 1986, eq. 1.
 
     Takes integer labels [B] or [B, 1] and outputs [B, K] (sigmoid or softmax units).
     """

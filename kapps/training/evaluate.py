@@ -1,0 +1,113 @@
+"""`kapps.evaluate`: how good a classifier is on a labelled data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kapps.create import load_keras
+from kapps.data import load
+from kapps.data.dataset import Dataset
+from kapps.data.preprocessing import Preprocessing
+from kapps.errors import DataError, RecipeError
+from kapps.predict import Predictor
+from kapps.predict import load as load_predictor
+
+
+def evaluate(
+    model: keras.Model | Predictor | str | Path,
+    data: Any,
+    *,
+    split: str = "test",
+    data_dir: str | Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    batch_size: int = 256,
+) -> dict[str, Any]:
+    """Accuracy, loss, the confusion matrix and the figures of each class.
+
+    Args:
+        model: a Keras model, a predictor, a `saved_models/` folder, a run folder or a `.keras` file. Its output must be
+        one
+            score a class, [B, N].
+        data: whatever `kapps.data.load` takes, or a `Dataset`.
+        split: which part of it.
+        data_dir: where TensorFlow Datasets keeps its prepared sets.
+        preprocessing: for a bare model or `.keras` file; saved models and run folders bring their own.
+        batch_size: images at once; it changes the speed only.
+
+    Returns:
+        `accuracy` and `error` in [0, 1]; `loss`: the mean of -log of the right class' score, in nats; `num_examples`;
+        `per_class`: label -> {`precision`, `recall`, `count`}; `confusion`: rows are true classes, columns answers.
+
+    Raises:
+        DataError: the data has no labels that fit the model's outputs.
+        RecipeError: a bare model was given without its preprocessing.
+    """
+    scores_of, preprocessing = _scorer(model, preprocessing)
+    dataset = data if isinstance(data, Dataset) else load(data, split, data_dir=data_dir)
+    names = dataset.class_names
+    confusion = np.zeros((len(names), len(names)), np.int64)
+    loss = 0.0
+    for images, labels in dataset.batches(batch_size, preprocessing=preprocessing).as_numpy_iterator():
+        scores = scores_of(images)
+        if scores.ndim != 2 or scores.shape[1] != len(names):
+            raise DataError(
+                f"expected a model with one output for each of the {len(names)} classes of {dataset.name}, "
+                f"but its output has the shape {scores.shape}: evaluate it on the data it was made for"
+            )
+        np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
+        right = scores[np.arange(len(labels)), labels]
+        loss += float(-np.log(np.clip(right, 1e-7, None)).sum())
+    return _figures(confusion, loss, names)
+
+
+def _figures(confusion: np.ndarray, loss: float, names: tuple[str, ...]) -> dict[str, Any]:
+    total = int(confusion.sum())
+    if not total:
+        raise DataError("expected at least one labelled example, but the data set is empty: choose another split")
+    hits, true, answered = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    accuracy = float(hits.sum() / total)
+    return {
+        "accuracy": accuracy,
+        "error": (total - int(hits.sum())) / total,
+        "loss": loss / total,
+        "num_examples": total,
+        "per_class": {
+            name: {
+                "precision": float(hits[k] / answered[k]) if answered[k] else None,
+                "recall": float(hits[k] / true[k]) if true[k] else None,
+                "count": int(true[k]),
+            }
+            for k, name in enumerate(names)
+        },
+        "confusion": confusion.tolist(),
+    }
+
+
+def _scorer(model: keras.Model | Predictor | str | Path, preprocessing: Preprocessing | None):
+    """The model as a function images -> scores, and the preprocessing that its images need."""
+    if isinstance(model, str | Path):
+        path = Path(model)
+        recipe = path / "recipe.json"
+        if recipe.exists():
+            data = json.loads(recipe.read_text(encoding="utf-8"))["data"]
+            model, preprocessing = load_keras(path / "model.keras"), Preprocessing.from_dict(data["preprocessing"])
+        elif path.suffix == ".keras":
+            model = load_keras(path)
+        else:
+            model = load_predictor(path)
+    if isinstance(model, Predictor):
+        if preprocessing is None:
+            preprocessing = Preprocessing.from_dict(model.card.input["preprocessing"])
+        return model.predict_tensors, preprocessing
+    if preprocessing is None:
+        raise RecipeError(
+            "expected the preprocessing that this model was trained with, but got none: "
+            "pass preprocessing=Preprocessing(...)"
+        )
+    network = model
+    return lambda images: np.asarray(network.predict_on_batch(images)), preprocessing

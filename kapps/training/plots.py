@@ -1,0 +1,87 @@
+"""Curves and comparisons as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from kapps.training.callbacks import written_whole
+
+INK = "#333333"
+COLOURS = ("#2f6db3", "#d9822b", "#3a9d5d", "#b3403a", "#7a5aa8", "#8a6d3b", "#4aa3a2", "#c2578f", "#777777", "#a0b43c")
+
+
+def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
+    """Loss and accuracy by epoch, training and validation.
+
+    Args:
+        rows: what `log.csv` holds.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
+        for offset, (column, name) in enumerate(((metric, "training"), (f"val_{metric}", "validation"))):
+            points = [(row["epoch"], row[column]) for row in rows if column in row]
+            if points:
+                marker = "o" if len(points) == 1 else None
+                axis.plot(*zip(*points, strict=True), label=name, color=COLOURS[offset], marker=marker)
+        _tidy(axis, "epoch", metric)
+        axis.legend(frameon=False)
+    figure.suptitle(title, color=INK, fontsize=11)
+    _write(figure, path)
+
+
+def plot_study(
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    finals: Mapping[str, Sequence[float]],
+    path: Path,
+    *,
+    title: str,
+    metric: str = "test accuracy",
+) -> None:
+    """Cases side by side: accuracy by epoch (median and range over the seeds) and the final figure of each.
+
+    Args:
+        curves: label -> for every seed the accuracy after each epoch.
+        finals: label -> for every seed the final figure.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(11, max(3.6, 0.36 * len(finals) + 1.2)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    for index, (label, seeds) in enumerate(curves.items()):
+        colour, dash = COLOURS[index % len(COLOURS)], ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
+        length = min(map(len, seeds))
+        accuracies = np.array([seed[:length] for seed in seeds])
+        epochs = np.arange(1, length + 1)
+        left.plot(epochs, np.median(accuracies, axis=0), color=colour, label=label, linewidth=1.5, linestyle=dash)
+        left.fill_between(epochs, accuracies.min(axis=0), accuracies.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+    _tidy(left, "epoch", "accuracy on held-out data")
+    for index, values in enumerate(finals.values()):
+        colour, row = COLOURS[index % len(COLOURS)], len(finals) - 1 - index
+        right.plot([min(values), max(values)], [row, row], color=colour, linewidth=2, alpha=0.5)
+        right.plot(values, [row] * len(values), "o", color=colour, markersize=4, alpha=0.7)
+        right.plot(np.median(values), row, "|", color=INK, markersize=14)
+    right.set_yticks(range(len(finals)), list(finals)[::-1], fontsize=8)
+    _tidy(right, metric, "")
+    right.grid(axis="y", visible=False)
+    figure.suptitle(title, color=INK, fontsize=11)
+    _write(figure, path)
+
+
+def _tidy(axis, x_label: str, y_label: str) -> None:
+    axis.set_xlabel(x_label, color=INK)
+    axis.set_ylabel(y_label, color=INK)
+    axis.grid(visible=True, color="#e6e6e6", linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=110, format="png", metadata={"Software": None})

@@ -1,0 +1,201 @@
+"""Several seeds of one recipe, and studies: cases side by side. What they measure is written as JSON, never by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from kapps.errors import KappsError, TrainingError
+from kapps.training.callbacks import read_log, written_whole
+from kapps.training.plots import plot_curves, plot_study
+from kapps.training.recipe import Recipe, Study, change, load_recipe, recipe_module_file, to_dict
+
+
+def run_seeds(
+    name: str,
+    *,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    out: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    resume: bool = True,
+    jobs: int = 1,
+    record: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Run a recipe or a study once for every seed and sum it up: median and range.
+
+    Every run has its own folder and goes on where it was, so an interrupted series costs at most one epoch a job.
+
+    Args:
+        name: a recipe or study that comes with kapps.
+        out: the folder of the series, default `runs/<name>`; `results.json` and `results.png` are written into it.
+        jobs: runs at the same time, each with its share of the processor's cores. Small networks do not fill two cores:
+            two jobs of one thread each get through more than one job of two threads.
+        record: also write `<name>.results.json` and `<name>.png` beside the recipe (for those who keep kapps).
+        report: called with a line whenever a run ends.
+
+    Returns:
+        what `results.json` holds: `recipe`, `title`, `command`, `seeds`, and `values`, `median`, `min`, `max` (test
+        accuracy), for a study the same for each of its `cases`.
+
+    Raises:
+        TrainingError: a run failed; the line is that of the run.
+    """
+    recipe = load_recipe(name)
+    folder = Path(out) if out is not None else Path("runs") / name
+    cases = {label: recipe.recipe(label) for label in recipe.cases} if isinstance(recipe, Study) else {"": recipe}
+    plan = [
+        (change(case, {**(changes or {}), "seed": seed}), folder / _slug(label) / f"seed{seed}")
+        for label, case in cases.items()
+        for seed in seeds
+    ]
+    _run_all(plan, data_dir=data_dir, resume=resume, jobs=jobs, report=report)
+    by_case = {label: [_read_run(folder / _slug(label) / f"seed{seed}") for seed in seeds] for label in cases}
+    results = _sum_up(name, recipe, seeds, by_case, jobs=jobs, changed=bool(changes))
+    places = [folder / "results.json"] + ([recipe_module_file(name).with_suffix(".results.json")] if record else [])
+    for place in places:
+        with written_whole(place) as part:
+            part.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _plot(
+            recipe,
+            by_case,
+            place.with_name(place.name.replace(".results.json", ".png").replace("results.json", "results.png")),
+        )
+    return results
+
+
+def _run_all(
+    plan: Sequence[tuple[Recipe, Path]],
+    *,
+    data_dir: str | Path | None,
+    resume: bool,
+    jobs: int,
+    report: Callable[[str], None],
+) -> None:
+    """Run every planned run, `jobs` of them at a time, each worker with its share of the cores."""
+    waiting = []
+    for recipe, folder in plan:
+        if resume and (folder / "metrics.json").exists() and _same_recipe(folder, to_dict(recipe)):
+            report(_line(folder))
+        else:
+            waiting.append((to_dict(recipe), folder, data_dir, resume))
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    # A fresh interpreter each: TensorFlow fixes its threads when it starts, and a fork of a running TensorFlow hangs.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(threads,)) as pool:
+        runs = [pool.submit(_run, *arguments) for arguments in waiting]
+        try:
+            for run in as_completed(runs):
+                report(_line(run.result()))
+        except BrokenProcessPool as error:
+            raise TrainingError(
+                "a run of the series was killed from outside (out of memory?); run the same command again to go on, "
+                "with fewer --jobs if memory was short"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start_worker(threads: int) -> None:
+    os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _run(recipe: dict[str, Any], folder: Path, data_dir: str | Path | None, resume: bool) -> Path:
+    """One run in a worker."""
+    import keras
+
+    from kapps.training.fit import train
+    from kapps.training.recipe import from_dict
+
+    keras.backend.clear_session()  # the graphs of the worker's run before
+    try:
+        train(from_dict(recipe), out=folder, data_dir=data_dir, resume=resume, progress=False)
+    except KappsError as error:
+        raise TrainingError(f"the run in {folder} failed: {error}") from None
+    return folder
+
+
+def _line(folder: Path) -> str:
+    return f"{folder}: test accuracy {100 * _read_run(folder)['test']['accuracy']:.2f} %"
+
+
+def _same_recipe(folder: Path, recipe: dict[str, Any]) -> bool:
+    return json.loads((folder / "recipe.json").read_text(encoding="utf-8")) == json.loads(json.dumps(recipe))
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {**metrics, "log": read_log(folder / "log.csv")}
+
+
+def _sum_up(
+    name: str,
+    recipe: Recipe | Study,
+    seeds: Sequence[int],
+    by_case: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    jobs: int,
+    changed: bool,
+) -> dict[str, Any]:
+    runs = [run for case in by_case.values() for run in case]
+    base = recipe.base if isinstance(recipe, Study) else recipe
+    common: dict[str, Any] = {
+        "recipe": name,
+        "kind": "study" if isinstance(recipe, Study) else "recipe",
+        "title": recipe.title,
+        "command": f"kapps train {name} --data-dir DIR --seeds {len(seeds)}" + (f" --jobs {jobs}" if jobs > 1 else ""),
+        "data": base.data.name,
+        "metric": "test accuracy",
+        "seeds": list(seeds),
+        "seconds": statistics.median(run["seconds"] for run in runs),
+        "jobs": jobs,
+        "machine": runs[0]["machine"],
+        "versions": runs[0]["versions"],
+        "changed": changed,
+    }
+    if isinstance(recipe, Study):
+        cases = [{"label": label, **_spread(case)} for label, case in by_case.items()]
+        return {**common, "question": recipe.question, "claim": recipe.claim, "cases": cases}
+    expected = recipe.expected
+    return {
+        **common,
+        "bar": expected and expected.test_accuracy,
+        "reference": expected.reference if expected else "",
+        "params": runs[0]["params"],
+        "epochs": max(run["epochs"] for run in runs),
+        **_spread(runs),
+    }
+
+
+def _spread(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    values = [run["test"]["accuracy"] for run in runs]
+    return {
+        "values": values,
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+        "seconds": statistics.median(run["seconds"] for run in runs),
+    }
+
+
+def _plot(recipe: Recipe | Study, by_case: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    if isinstance(recipe, Recipe):
+        plot_curves(by_case[""][0]["log"], path, title=recipe.title)
+        return
+    column = "val_accuracy" if recipe.base.data.validation else "accuracy"
+    curves = {label: [[row[column] for row in run["log"]] for run in case] for label, case in by_case.items()}
+    finals = {label: [run["test"]["accuracy"] for run in case] for label, case in by_case.items()}
+    plot_study(curves, finals, path, title=recipe.title)
+
+
+def _slug(label: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in label.lower()).strip("_")

@@ -1,0 +1,106 @@
+"""Series of seeds and studies: what is written, and that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+
+import kapps.recipes
+from kapps.errors import TrainingError
+from kapps.training.recipe import load_recipe
+from kapps.training.study import run_seeds
+
+STUDY = '''
+"""A study for the tests."""
+from kapps.data.preprocessing import Preprocessing
+from kapps.training.recipe import DataSpec, ModelSpec, OptimizerSpec, Recipe, Study
+
+RECIPE = Study(
+    title="Two rates",
+    question="Which one?",
+    base=Recipe(
+        title="mlp",
+        model=ModelSpec("mlp", config={"hidden": (16,), "activation": "relu"}),
+        data=DataSpec(
+            "digits", Preprocessing(size=(8, 8), channels=1), train="train[:500]", validation="train[500:700]"
+        ),
+        epochs=2,
+    ),
+    cases={
+        "slow": {"optimizer.learning_rate": 1e-5},
+        "fast": {"optimizer": OptimizerSpec("adam", learning_rate=1e-2)},
+    },
+)
+'''
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The results of a study of two cases and two seeds, run by two workers."""
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "two_rates.py").write_text(STUDY)
+    kapps.recipes.__path__.append(str(folder))
+    lines: list[str] = []
+    out = tmp_path_factory.mktemp("runs") / "two_rates"
+    try:
+        results = run_seeds("two_rates", seeds=(0, 1), out=out, jobs=2, report=lines.append)
+        again: list[str] = []
+        assert run_seeds("two_rates", seeds=(0, 1), out=out, report=again.append)["cases"] == results["cases"]
+        assert sorted(again) == sorted(lines), "finished runs are taken as they are"
+    finally:
+        kapps.recipes.__path__.remove(str(folder))
+    return out, results, lines
+
+
+def test_every_case_is_summed_up_by_median_and_range(study):
+    out, results, lines = study
+    assert results["kind"] == "study"
+    assert [case["label"] for case in results["cases"]] == ["slow", "fast"]
+    for case in results["cases"]:
+        measured = [
+            json.loads((out / case["label"] / f"seed{seed}" / "metrics.json").read_text())["test"]["accuracy"]
+            for seed in (0, 1)
+        ]
+        assert case["values"] == measured
+        assert case["median"] == statistics.median(measured)
+        assert (case["min"], case["max"]) == (min(measured), max(measured))
+    slow, fast = results["cases"]
+    assert fast["median"] > slow["median"] + 0.3
+    assert len(lines) == 4
+    assert all("test accuracy" in line for line in lines)
+
+
+def test_results_are_written_as_json_and_png(study):
+    out, results, _ = study
+    assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert results["command"].startswith("kapps train two_rates --data-dir DIR --seeds 2")
+
+
+def test_a_failing_run_is_named_in_one_line(tmp_path):
+    with pytest.raises(TrainingError, match="seed0 failed: ") as caught:
+        run_seeds("mlp_digits", seeds=(0,), out=tmp_path, changes={"data.train": "trian"})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_recorded_results_belong_to_recipes_that_exist():
+    """Every figure beside a recipe was measured with the recipe as it stands: same epochs, all seeds counted."""
+    from pathlib import Path
+
+    folder = Path(next(iter(kapps.recipes.__path__)))
+    for file in folder.glob("*.results.json"):
+        results = json.loads(file.read_text())
+        recipe = load_recipe(results["recipe"])
+        assert file.name == f"{results['recipe']}.results.json"
+        assert results["changed"] is False
+        for case in results.get("cases", [results]):
+            assert len(case["values"]) == len(results["seeds"])
+            assert case["median"] == statistics.median(case["values"])
+        if results["kind"] == "recipe":
+            assert results["epochs"] == recipe.epochs
+            assert results["bar"] == recipe.expected.test_accuracy
+            assert results["median"] >= results["bar"], file.name
+        else:
+            assert [case["label"] for case in results["cases"]] == list(recipe.cases)
