@@ -31,7 +31,7 @@ import kapps
 from kapps.create import create_model, load_keras
 from kapps.data import load
 from kapps.data.dataset import Dataset
-from kapps.errors import KappsError, OutputError, RecipeError
+from kapps.errors import DataError, KappsError, OutputError, RecipeError
 from kapps.losses import get_loss
 from kapps.training import callbacks as watch
 from kapps.training.augment import make_augment
@@ -100,7 +100,7 @@ def train(
     loaded = change(loaded, settings)
     name = recipe if isinstance(recipe, str) and not recipe.endswith(".json") else loaded.model.name
     folder = Path(out) if out is not None else Path("runs") / name / f"seed{loaded.seed}"
-    with _errors_of_output(folder):
+    with _errors_as_one_line(folder):
         return _train(loaded, folder, data_dir=data_dir, resume=resume, progress=progress)
 
 
@@ -320,12 +320,17 @@ def _room_on_disk(folder: Path, model: keras.Model) -> None:
 
 
 @contextmanager
-def _errors_of_output(folder: Path):
-    """Failed writes as one line; what was written whole before stays."""
+def _errors_as_one_line(folder: Path):
+    """Failed reads and writes as one line; what was written whole before stays."""
     try:
         yield
     except KappsError:
         raise
+    except tf.errors.InvalidArgumentError as error:  # an image that breaks only where it is decoded, deep in a stream
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "unreadable example")
+        raise DataError(
+            f"a training example cannot be decoded: {reason}; find it with `kapps data` and remove it"
+        ) from error
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise OutputError(

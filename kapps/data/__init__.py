@@ -1,0 +1,136 @@
+"""Data sets as `tf.data` pipelines: TFDS by name, two built-in sets, folders of images, array files and arrays.
+
+`load(source, split)` opens any of them; `SOURCES` says what there is. Importing this package loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kapps.data.dataset import Dataset
+    from kapps.data.images import check_image_bytes, decode_image, read_image
+    from kapps.data.loading import load
+    from kapps.data.preprocessing import Preprocessing
+    from kapps.data.scenes import make_scene, scene_dataset, write_scenes
+
+_PUBLIC = {
+    "Dataset": "kapps.data.dataset",
+    "Preprocessing": "kapps.data.preprocessing",
+    "check_image_bytes": "kapps.data.images",
+    "decode_image": "kapps.data.images",
+    "load": "kapps.data.loading",
+    "make_scene": "kapps.data.scenes",
+    "read_image": "kapps.data.images",
+    "scene_dataset": "kapps.data.scenes",
+    "write_scenes": "kapps.data.scenes",
+}
+
+__all__ = [
+    "SOURCES",
+    "Dataset",
+    "Preprocessing",
+    "Source",
+    "check_image_bytes",
+    "decode_image",
+    "load",
+    "make_scene",
+    "read_image",
+    "scene_dataset",
+    "write_scenes",
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing that `load` can open, as plain data for lists and pages.
+
+    Attributes:
+        name: what to give to `load`; a form such as `"FOLDER/"` where the user's own data goes.
+        kind: `"image"`, `"audio"` or `"any"`.
+        title: one line: what it is and how much of it there is.
+        licence: the licence of the data and its makers; `"yours"` for the user's own.
+        splits: the splits with their sizes, empty where only the data can tell.
+        needs: where the data comes from: `"built in"`, `"TFDS"` (prepared under a data folder), `"folder"` or `"file"`.
+    """
+
+    name: str
+    kind: str
+    title: str
+    licence: str
+    splits: dict[str, int]
+    needs: str
+
+
+SOURCES: tuple[Source, ...] = (
+    Source(
+        name="digits",
+        kind="image",
+        title="1,797 real handwritten digits, 8x8 grey (UCI Optical Recognition, as scikit-learn carries them)",
+        licence="CC BY 4.0; E. Alpaydin, C. Kaynak, UCI Machine Learning Repository",
+        splits={"train": 1437, "test": 360},
+        needs="built in",
+    ),
+    Source(
+        name="scenes",
+        kind="image",
+        title="generated scenes: one shape or handwritten digit on a textured background, 64x64 colour, 18 classes",
+        licence="generated; the digits in it CC BY 4.0, UCI Machine Learning Repository",
+        splits={"train": 10000, "validation": 2000, "test": 2000},
+        needs="built in",
+    ),
+    Source(
+        name="mnist",
+        kind="image",
+        title="70,000 handwritten digits, 28x28 grey",
+        licence="CC BY-SA 3.0; Y. LeCun, C. Cortes, C. Burges",
+        splits={"train": 60000, "test": 10000},
+        needs="TFDS",
+    ),
+    Source(
+        name="cifar10",
+        kind="image",
+        title="60,000 small photographs of 10 kinds of things, 32x32 colour",
+        licence="no licence stated; A. Krizhevsky 2009",
+        splits={"train": 50000, "test": 10000},
+        needs="TFDS",
+    ),
+    Source(
+        name="spoken_digit",
+        kind="audio",
+        title="2,700 or more recordings of spoken English digits, 8 kHz",
+        licence="CC BY-SA 4.0; Free Spoken Digit Dataset, Z. Jackson",
+        splits={},
+        needs="TFDS",
+    ),
+    Source(
+        name="FOLDER/",
+        kind="image",
+        title="your images: FOLDER/<class>/*.jpg|png|gif|bmp, or FOLDER/train/<class> and FOLDER/test/<class>",
+        licence="yours",
+        splits={},
+        needs="folder",
+    ),
+    Source(
+        name="FILE.npz",
+        kind="any",
+        title="your arrays: x_train, y_train, x_test, y_test, or x and y, or images and labels",
+        licence="yours",
+        splits={},
+        needs="file",
+    ),
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kapps.data' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
