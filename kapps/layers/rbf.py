@@ -30,7 +30,7 @@ class RBF(keras.layers.Layer):
         ValueError: the centres are not a matrix, or the inputs do not have d components.
     """
 
-    def __init__(self, centres: Sequence[Sequence[float]], trainable: bool = False, **kwargs: Any):
+    def __init__(self, centres: Sequence[Sequence[float]] | np.ndarray, trainable: bool = False, **kwargs: Any):
         super().__init__(trainable=trainable, **kwargs)
         self._initial = np.array(centres, dtype="float32")
         if self._initial.ndim != 2:

@@ -328,9 +328,7 @@ def _errors_as_one_line(folder: Path):
         raise
     except tf.errors.InvalidArgumentError as error:  # an image that breaks only where it is decoded, deep in a stream
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "unreadable example")
-        raise DataError(
-            f"a training example cannot be decoded: {reason}; find it with `kapps data` and remove it"
-        ) from error
+        raise DataError(f"an example cannot be used: {reason}; find it with `kapps data` and remove it") from error
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise OutputError(

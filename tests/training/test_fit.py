@@ -178,7 +178,13 @@ def test_starting_anew_is_possible(tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(tmp_path):
     # the rate explodes in epoch 2: a step schedule with a factor over 1
-    exploding = {"schedule.name": "step", "schedule.every": 1, "schedule.factor": 1e30, "optimizer.ema": None}
+    exploding = {
+        "schedule.name": "step",
+        "schedule.every": 1,
+        "schedule.factor": 1e37,
+        "epochs": 2,
+        "optimizer.ema": None,
+    }
     with pytest.raises(TrainingError) as caught:
         kapps.train(RECIPE, out=tmp_path, changes=exploding, progress=False)
     message = str(caught.value)
