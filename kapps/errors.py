@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class KappsError(Exception):
@@ -43,7 +44,7 @@ class UnknownNameError(KappsError, LookupError):
             advice = "known: " + ", ".join(self.known)
         super().__init__(f"no {kind} is named {name!r}: {advice}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.kind, self.name, self.known)
 
 
@@ -87,7 +88,7 @@ class MissingExtraError(KappsError, ImportError):
         self.package, self.extra = package, extra
         super().__init__(f"{package} is needed for this and is not installed: pip install 'kapps[{extra}]'")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.package, self.extra)
 
 
