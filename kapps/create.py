@@ -1,0 +1,266 @@
+"""From a name to a Keras model: the only place that turns a catalogue entry into an import."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import pkgutil
+import types
+import typing
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import keras
+
+from kapps import catalog
+from kapps.errors import KappsError, RecipeError, UnknownNameError, WeightsError, nearest
+from kapps.heads import classification
+from kapps.weights.local_file import load_weights, open_archive
+
+# Keras stores the members of a .keras file as they are; a file that swells far beyond its size on disk is an attack.
+_MAX_UNPACKED_RATIO = 20
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    weights: str | Path | None = None,
+    classifier_activation: str | None = "softmax",
+    config: Mapping[str, object] | None = None,
+) -> keras.Model:
+    """One architecture of the catalogue as a Keras model.
+
+    Args:
+        name: a name of the catalogue, see `kapps.list_models()`.
+        num_classes: number of outputs; None = the entry's own; 0 = no head, the last feature is the output.
+        input_shape: channels last, without the batch; None = the entry's own.
+        weights: a `.weights.h5` or `.keras` file of the same architecture. A head with another number of classes than
+            the file's stays as initialised, and a line in the log `kapps` says so.
+        classifier_activation: of the head; None gives the scores (logits). With a single class `"softmax"` means its
+            limit, the sigmoid: the softmax against one silent class whose score is 0.
+        config: values for fields of the variant's configuration, e.g. `{"hidden": (128,) * 4}`.
+
+    Returns:
+        A model from float32 [B, *input_shape] to [B, num_classes], the layer `predictions`. Each named feature is
+        the output of the layer of the same name.
+
+    Raises:
+        UnknownNameError: no architecture has this name; the message gives the nearest.
+        RecipeError: a config field that does not exist or has a wrong type, an impossible shape or number of classes.
+        WeightsError: the file is missing or damaged, or does not fit.
+    """
+    module, settings, image, features = _build(name, input_shape, config)
+    classes = catalog.info(name).num_classes if num_classes is None else num_classes
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
+        raise RecipeError(f"{name}: num_classes should be an integer of at least 0, not {classes!r}")
+    activation = _checked_activation(name, classifier_activation)
+    if classes == 1 and activation == "softmax":
+        activation = "sigmoid"
+
+    last = list(features.values())[-1]
+    if classes == 0:
+        outputs = last
+    elif hasattr(module, "classify"):
+        with _recipe_errors(name, image.shape[1:]):
+            outputs = module.classify(settings, features, classes, activation)
+    else:
+        outputs = classification.classify(last, classes, activation)
+    model_class = getattr(module, "MODEL", keras.Model) if classes else keras.Model
+    model = model_class(inputs=image, outputs=outputs, name=name)
+
+    if weights is not None:
+        body = {layer.name for layer in keras.Model(image, last).layers}
+        load_weights(model, weights, optional={layer.name for layer in model.layers} - body)
+    return model
+
+
+def create_backbone(
+    name: str,
+    *,
+    input_shape: Sequence[int | None] | None = None,
+    weights: str | Path | None = None,
+    config: Mapping[str, object] | None = None,
+) -> keras.Model:
+    """One architecture without its head; arguments and errors as in `create_model`.
+
+    Returns:
+        A model from float32 [B, *input_shape] to `{feature name: tensor}`, all named features in reading order.
+    """
+    _, _, image, named = _build(name, input_shape, config)
+    model = keras.Model(inputs=image, outputs=named, name=f"{name}_backbone")
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def features(model: keras.Model, names: str | Sequence[str]) -> keras.Model:
+    """A model that shares `model`'s layers and gives the outputs of the named ones.
+
+    Args:
+        model: a functional model, created here or loaded from a `.keras` file.
+        names: one or several features; their names are names of layers, and every layer's name works.
+
+    Returns:
+        A model from the same input to `{name: tensor}`, in the order of `names`.
+
+    Raises:
+        UnknownNameError: the model has no such layer; the message gives the nearest.
+        RecipeError: no name at all.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise RecipeError("features: expected the name of at least one layer, came none; see model.summary()")
+    layers = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
+    for name in names:
+        if name not in layers:
+            raise UnknownNameError("feature", name, layers)
+    return keras.Model(inputs=model.input, outputs={name: layers[name].output for name in names})
+
+
+def load_keras(path: str | Path) -> keras.Model:
+    """A whole model, not compiled, from a `.keras` file that uses layers of Keras and of kapps.
+
+    Keras' safe mode is on: a file that brings its own code (a Lambda layer) is refused.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or Keras cannot build what it describes.
+    """
+    path = Path(path)
+    with open_archive(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > _MAX_UNPACKED_RATIO * path.stat().st_size:
+            raise WeightsError(f"{path}: refused, {path.stat().st_size} bytes that would unpack to {size}")
+        try:
+            damaged = archive.testzip()
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            damaged = "one of its parts"
+        if damaged:
+            raise WeightsError(f"{path}: damaged, {damaged} does not match its checksum; get a fresh copy")
+    register_custom_objects()
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever a foreign config made Keras stumble over
+        raise WeightsError(f"{path}: Keras cannot load this model ({_one_line(error)})") from error
+
+
+def register_custom_objects() -> None:
+    """Import all layers and architectures of kapps, so that Keras knows the classes that `.keras` files name."""
+    for folder in ("kapps.layers", "kapps.architectures"):
+        package = importlib.import_module(folder)
+        for module in pkgutil.walk_packages(package.__path__, prefix=f"{folder}."):
+            importlib.import_module(module.name)
+
+
+def override(settings: typing.Any, values: Mapping[str, object], name: str) -> typing.Any:
+    """A copy of a frozen dataclass with some fields replaced, each checked against its type hint.
+
+    A list passes for a tuple and an integer for a float, so that values read from JSON fit.
+
+    Args:
+        settings: the variant's configuration.
+        values: field -> new value.
+        name: of the architecture, for the error messages.
+
+    Raises:
+        RecipeError: no such field (the message gives the nearest), or a value of another type.
+    """
+    hints = typing.get_type_hints(type(settings))
+    checked = {}
+    for field, value in values.items():
+        if field not in hints:
+            near = nearest(field, hints)
+            advice = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(hints)}"
+            raise RecipeError(f"{name} has no config field {field!r}: {advice}")
+        try:
+            checked[field] = _as_type(value, hints[field])
+        except TypeError:
+            raise RecipeError(
+                f"{name}: config field {field!r} should be {_words(hints[field])}, not {value!r}"
+            ) from None
+    return dataclasses.replace(settings, **checked)
+
+
+def _build(
+    name: str, input_shape: Sequence[int | None] | None, overrides: Mapping[str, object] | None
+) -> tuple[types.ModuleType, typing.Any, keras.KerasTensor, dict[str, keras.KerasTensor]]:
+    """(architecture module, its config, image tensor, named features) for one entry of the catalogue."""
+    entry = catalog.info(name)
+    module = importlib.import_module(entry.module)
+    settings = override(module.VARIANTS[name], overrides or {}, name)
+    shape = _checked_shape(name, entry.input_shape if input_shape is None else input_shape, len(entry.input_shape))
+    image = keras.Input(shape, name="image")
+    with _recipe_errors(name, shape):
+        return module, settings, image, module.build(settings, image)
+
+
+@contextlib.contextmanager
+def _recipe_errors(name: str, shape: tuple[int | None, ...]) -> Iterator[None]:
+    """Say in one line what Keras found wrong with a config's values or with the shape of the input."""
+    try:
+        yield
+    except KappsError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{name} cannot be built on input_shape {shape}: {_one_line(error)}") from error
+
+
+def _checked_shape(name: str, shape: Sequence[int | None], rank: int) -> tuple[int | None, ...]:
+    def possible(size: object) -> bool:
+        return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
+
+    if not isinstance(shape, list | tuple) or len(shape) != rank or not all(map(possible, shape)):
+        raise RecipeError(f"{name}: input_shape should be {rank} positive integers, without the batch, not {shape!r}")
+    return tuple(shape)
+
+
+def _checked_activation(name: str, activation: str | None) -> str | None:
+    try:
+        keras.activations.get(activation)
+    except (ValueError, TypeError):
+        raise RecipeError(
+            f"{name}: classifier_activation should be 'softmax', 'sigmoid', another activation of Keras or None, "
+            f"not {activation!r}"
+        ) from None
+    return activation
+
+
+def _as_type(value: object, hint: typing.Any) -> object:
+    """`value` as a field with this type hint takes it; TypeError if it does not."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for choice in arguments:
+            try:
+                return _as_type(value, choice)
+            except TypeError:
+                continue
+    elif origin is typing.Literal:
+        if any(type(value) is type(choice) and value == choice for choice in arguments):
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            inner = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
+            if len(inner) == len(value):
+                return tuple(_as_type(item, of) for item, of in zip(value, inner, strict=True))
+    elif hint in (int, float):
+        # True is an int for Python, but in a config it is a mistake
+        if isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool):
+            return hint(value)
+    elif isinstance(value, hint):
+        return value
+    raise TypeError
+
+
+def _words(hint: typing.Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."

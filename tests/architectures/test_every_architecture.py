@@ -1,0 +1,143 @@
+"""What holds for every entry of the catalogue alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+
+import kapps.architectures
+from kapps import catalog
+from kapps.create import create_backbone, create_model, load_keras
+
+ALL = [pytest.param(entry, id=entry.name) for entry in catalog.ENTRIES]
+
+
+def inputs(entry: catalog.Entry) -> np.ndarray:
+    images = np.random.default_rng(0).random((2, *entry.input_shape), dtype="float32")
+    return images.round() if entry.task == "logic" else images
+
+
+def test_files_and_entries_are_the_same():
+    packages = pkgutil.walk_packages(kapps.architectures.__path__, prefix="kapps.architectures.")
+    files = {module.name for module in packages if not module.ispkg}
+    assert files == {entry.module for entry in catalog.ENTRIES}
+
+
+def test_variants_and_entries_are_the_same():
+    variants = {
+        (module, name)
+        for module in {entry.module for entry in catalog.ENTRIES}
+        for name in importlib.import_module(module).VARIANTS
+    }
+    assert variants == {(entry.module, entry.name) for entry in catalog.ENTRIES}
+    assert len({entry.name for entry in catalog.ENTRIES}) == len(catalog.ENTRIES)
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_config_is_a_frozen_dataclass_whose_fields_are_explained(entry):
+    config = importlib.import_module(entry.module).VARIANTS[entry.name]
+    assert type(config).__dataclass_params__.frozen
+    for field in dataclasses.fields(config):
+        assert field.name in type(config).__doc__, f"{field.name} is not explained"
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_docstring_has_idea_stages_source_and_deviations(entry):
+    doc = importlib.import_module(entry.module).__doc__
+    paragraphs = doc.split("\n\n")
+    assert paragraphs[1].startswith("Idea: ")
+    assert paragraphs[2].lstrip().startswith("stage")
+    assert any(paragraph.startswith(("Paper: ", "Source: ")) for paragraph in paragraphs)
+    assert any(paragraph.startswith("Deviations: ") for paragraph in paragraphs)
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_every_feature_is_a_stage_of_the_docstring(entry):
+    """In the same order; a numbered family may be given by its first member and "..."."""
+    stages = importlib.import_module(entry.module).__doc__.split("\n\n")[2]
+    named = [line.split()[0] for line in stages.splitlines()]
+    names = list(create_backbone(entry.name).output)
+    shown = [name for name in names if name in named]
+    assert shown == sorted(shown, key=named.index)
+    assert shown == names or "..." in named
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_number_of_weights_is_the_catalogue_s(entry):
+    assert create_model(entry.name).count_params() == entry.params
+
+
+@pytest.mark.parametrize("entry", [entry for entry in catalog.ENTRIES if entry.params_source[0] in "(0123456789"])
+def test_arithmetic_of_the_source_gives_the_number(entry):
+    assert eval(entry.params_source, {"__builtins__": {}}) == entry.params
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_a_feature_is_the_output_of_the_layer_of_its_name(entry):
+    backbone, model = create_backbone(entry.name), create_model(entry.name)
+    assert list(backbone.output)
+    for name, tensor in backbone.output.items():
+        assert backbone.get_layer(name).output is tensor
+        assert model.get_layer(name).output.shape == tensor.shape
+    assert model.output is model.get_layer("predictions").output
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_without_head_the_output_is_the_last_feature(entry):
+    last = list(create_backbone(entry.name).output)[-1]
+    model = create_model(entry.name, num_classes=0)
+    assert model.output is model.get_layer(last).output
+
+
+@pytest.mark.parametrize("entry", [entry for entry in catalog.ENTRIES if entry.task == "classification"])
+def test_classes_and_probabilities(entry):
+    model = create_model(entry.name, num_classes=7)
+    answers = model(inputs(entry)).numpy()
+    assert answers.shape == (2, 7)
+    np.testing.assert_allclose(answers.sum(axis=-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_same_seed_same_model(entry):
+    def build():
+        keras.utils.set_random_seed(5)
+        return create_model(entry.name).get_weights()
+
+    for first, second in zip(build(), build(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_keras_file_and_weights_file_give_the_same_outputs(entry, tmp_path):
+    images = inputs(entry)
+    model = create_model(entry.name)
+    expected = model(images).numpy()
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "best.weights.h5")
+
+    whole = load_keras(tmp_path / "model.keras")
+    assert type(whole) is type(model)
+    np.testing.assert_array_equal(whole(images), expected)
+    for file in ("model.keras", "best.weights.h5"):
+        np.testing.assert_array_equal(create_model(entry.name, weights=tmp_path / file)(images), expected)
+
+
+@pytest.mark.parametrize("entry", ALL)
+def test_models_carry_only_what_json_can_say(entry):
+    json.loads(create_model(entry.name).to_json())
+
+
+@pytest.mark.parametrize("entry", [entry for entry in catalog.ENTRIES if entry.task == "classification"])
+def test_half_precision_answers_in_float32(entry):
+    before = keras.mixed_precision.dtype_policy()
+    try:
+        keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+        assert create_model(entry.name).output.dtype == "float32"
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
