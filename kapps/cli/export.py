@@ -1,0 +1,120 @@
+"""`kapps export RUN PATH`: a trained model becomes a SavedModel for servers, `kapps predict` and the gallery."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kapps import catalog
+from kapps.cli.console import AsJson, print_facts, print_json, waiting
+from kapps.cli.files import read_json, read_preprocessing
+from kapps.cli.tensorflow import load_tensorflow
+from kapps.errors import RecipeError, WeightsError
+
+if TYPE_CHECKING:
+    from kapps.training.recipe import Recipe
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="The folder of a finished run, or a .keras file.")],
+    path: Annotated[Path, typer.Argument(help="The folder of the versions, e.g. saved_models/my_digits.")],
+    version: Annotated[int | None, typer.Option(min=1, help="The version's number; the next one unless given.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names in the outputs' order, e.g. cat,dog. A run brings its own.")
+    ] = None,
+    preprocessing: Annotated[
+        Path | None, typer.Option(help="JSON file with the preprocessing of a .keras file. A run brings its own.")
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Layers whose outputs can be asked for, e.g. c1,s2. Of a run: all that its paper names."),
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="For a model that ends in logits: softmax, sigmoid or linear (as they are).")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card, e.g. Apache-2.0.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export a trained model with its preprocessing and labels."""
+    load_tensorflow()
+    if (model / "recipe.json").is_file():
+        if preprocessing is not None:
+            raise RecipeError(f"{model} brings its own preprocessing: leave --preprocessing out")
+        file = model / "model.keras"
+        arguments = _from_run(model)
+    else:
+        if model.suffix != ".keras" or not model.is_file():
+            raise WeightsError(f"expected the folder of a run (with recipe.json) or a .keras file, got {model}")
+        if preprocessing is None or labels is None:
+            raise RecipeError("a .keras file brings neither: give --preprocessing FILE.json and --labels a,b,...")
+        file = model
+        arguments = {"preprocessing": read_preprocessing(preprocessing)}
+    arguments |= {"labels": _words(labels)} if labels is not None else {}
+    arguments |= {"features": _words(features)} if features is not None else {}
+    arguments |= {"activation": activation} if activation is not None else {}
+    if licence is not None:
+        arguments["card"] = {**arguments.get("card", {}), "licence": licence}
+    with waiting(f"exporting to {path}"):
+        import kapps
+        from kapps.create import load_keras
+
+        folder = kapps.export(load_keras(file), path, version=version, **arguments)
+    result = {"path": str(folder), "name": folder.parent.name, "version": int(folder.name)}
+    result |= {"labels": arguments["labels"], "features": arguments.get("features", [])}
+    if as_json:
+        print_json(result)
+    else:
+        print_facts({key: ", ".join(value) if isinstance(value, list) else value for key, value in result.items()})
+
+
+def _from_run(run: Path) -> dict[str, Any]:
+    """The arguments of `kapps.export` that the folder of a finished run gives."""
+    if not (run / "metrics.json").is_file() or not (run / "model.keras").is_file():
+        raise WeightsError(
+            f"{run} is not a finished run (no metrics.json or model.keras): go on with `kapps train` into this folder"
+        )
+    metrics = read_json(run / "metrics.json")
+
+    from kapps.create import create_backbone
+    from kapps.training.recipe import Recipe, load_recipe
+
+    recipe = load_recipe(run / "recipe.json")
+    assert isinstance(recipe, Recipe)  # a run folder holds no study
+    steps = recipe.data.preprocessing
+    backbone = create_backbone(recipe.model.name, input_shape=(*steps.size, steps.channels), config=recipe.model.config)
+    entry = catalog.info(recipe.model.name)
+    measured_on = f"{recipe.data.name}, {recipe.data.test}, {metrics['test']['num_examples']:,} examples"
+    return {
+        "preprocessing": steps,
+        "labels": list(metrics["labels"]),
+        "features": list(backbone.output),
+        "activation": "softmax" if recipe.model.classifier_activation is None else None,
+        "card": {
+            "title": recipe.title,
+            "architecture": entry.name,
+            "task": entry.task,
+            "paper": entry.paper,
+            "data": f"{recipe.data.name}, {recipe.data.train}",
+            "data_licence": metrics["licence"],
+            "command": _command(recipe),
+            "metrics": {"test accuracy": {"value": metrics["test"]["accuracy"], "data": measured_on}},
+        },
+    }
+
+
+def _command(recipe: Recipe) -> str:
+    """What reproduces the run: the recipe's name where it is one of ours and only the seed differs, else its file."""
+    from kapps.training.recipe import Recipe, list_recipes, load_recipe
+
+    for name in list_recipes():
+        ours = load_recipe(name)
+        if isinstance(ours, Recipe) and dataclasses.replace(ours, seed=recipe.seed) == recipe:
+            return f"kapps train {name} --seed {recipe.seed}"
+    return "kapps train recipe.json"
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

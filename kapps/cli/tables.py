@@ -1,0 +1,175 @@
+"""`kapps tables` (hidden): writes the generated tables of the README, or checks that they are current.
+
+The catalogue's table comes from `kapps.catalog`, the results from the `<recipe>.results.json` files that measuring
+writes beside the recipes. Each stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; the rest is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kapps import catalog, paths
+from kapps.cli.list import shape
+from kapps.errors import DataError, OutputError
+
+RECIPES = paths.PACKAGE / "recipes"
+README = paths.PACKAGE.parent / "README.md"
+
+
+def command(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 when a table is stale.")] = False,
+    readme: Annotated[Path, typer.Option(help="The page that holds the tables.")] = README,
+    recipes: Annotated[Path, typer.Option(help="The folder with the *.results.json files.")] = RECIPES,
+) -> None:
+    """Write the generated tables of the README."""
+    try:
+        page = readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"expected a readable page at {readme}, got: {error.strerror}; name it with --readme") from None
+    current = fill(page, "catalogue", catalogue_table())
+    current = fill(current, "results", results_table(read_results(recipes)))
+    if current == page:
+        return
+    if check:
+        sys.stderr.write(f"{readme.name} is stale: run `kapps tables` and commit what it writes\n")
+        raise typer.Exit(1)
+    try:
+        beside = readme.with_name(readme.name + ".partial")
+        beside.write_text(current, encoding="utf-8")
+        os.replace(beside, readme)
+    except OSError as error:
+        raise OutputError(f"cannot write {readme}: {error.strerror}") from None
+
+
+def fill(page: str, name: str, content: str) -> str:
+    """`page` with `content` between the markers of `name`."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise DataError(
+            f"expected one line {begin} and, after it, one line {end} in the page: put them where the table goes"
+        )
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def catalogue_table() -> str:
+    """Every architecture as one row, in the catalogue's order."""
+    return markdown(
+        ("name", "architecture", "year", "input", "task", "parameters", "paper"),
+        [
+            (f"`{e.name}`", e.title, e.year, shape(e.input_shape), e.task, f"{e.params:,}", e.paper)
+            for e in catalog.ENTRIES
+        ],
+        right=("year", "parameters"),
+    )
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """The measured results, sorted by file name.
+
+    Raises:
+        DataError: a file is not JSON, or lacks what a row of the table needs.
+    """
+    results = []
+    for file in sorted(folder.glob("*.results.json")):
+        try:
+            result = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"expected JSON in {file.name}, got: {error}; measure it anew") from None
+        needed = {"recipe", "title", "command", "seeds"}
+        needed |= {"cases", "finding"} if result.get("kind") == "study" else {"data", "metric", "median", "min", "max"}
+        if missing := sorted(needed - result.keys()):
+            raise DataError(f"expected the key {missing[0]!r} in {file.name}, got {sorted(result)}; measure it anew")
+        results.append(result)
+    return results
+
+
+def results_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """One table of all recipes' results, then a table a study."""
+    parts = []
+    if runs := [result for result in results if result.get("kind") != "study"]:
+        parts.append(
+            markdown(
+                ("recipe", "data", "metric", "must reach", "median (min to max)", "seeds", "reference", "time a run"),
+                [_run_row(run) for run in runs],
+                right=("must reach", "median (min to max)", "seeds", "time a run"),
+            )
+        )
+        parts.append("\n".join(f"- {run['recipe']}: `{run['command']}`" for run in runs))
+        if machines := sorted({run["machine"] for run in runs if run.get("machine")}):
+            parts.append("Measured on " + "; ".join(machines) + ".")
+    for study in (result for result in results if result.get("kind") == "study"):
+        metric = study.get("metric", "test accuracy")
+        parts.append(f"**{study['title']}** (`{study['command']}`, {seeds(study['seeds'])})")
+        parts.append(
+            markdown(
+                ("case", f"{metric}, median (min to max)"),
+                [(case["label"], spread(case, metric)) for case in study["cases"]],
+                right=(f"{metric}, median (min to max)",),
+            )
+        )
+        parts.append(study["finding"])
+    return "\n\n".join(parts) if parts else "No recipe has been measured yet."
+
+
+def _run_row(run: Mapping[str, Any]) -> tuple[object, ...]:
+    metric, bar = run["metric"], run.get("bar")
+    measured = spread(run, metric)
+    goal = ""
+    if bar is not None:
+        smaller_is_better = "error" in metric or "loss" in metric
+        goal = f"{'<' if smaller_is_better else '≥'} {figure(bar, metric)}"
+        reached = run["median"] < bar if smaller_is_better else run["median"] >= bar
+        measured = f"**{measured}**" if reached else f"{measured}, missed"
+    return (
+        f"[{run['title']}](kapps/recipes/{run['recipe']}.py)",
+        run["data"],
+        metric,
+        goal,
+        measured,
+        len(run["seeds"]),
+        run.get("reference", ""),
+        duration(run["seconds"]) if run.get("seconds") else "",
+    )
+
+
+def spread(case: Mapping[str, Any], metric: str) -> str:
+    """`99.31 % (99.26 to 99.36)`."""
+    low, high = (figure(case[end], metric).removesuffix(" %") for end in ("min", "max"))
+    return f"{figure(case['median'], metric)} ({low} to {high})"
+
+
+def figure(value: float, metric: str) -> str:
+    """An accuracy or error as a percentage, anything else with four significant digits."""
+    return f"{100 * value:.2f} %" if re.search(r"accuracy|error", metric) else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `3 min 20 s` or `1 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def seeds(numbers: Sequence[int]) -> str:
+    """`1 seed` or `5 seeds`."""
+    return f"{len(numbers)} seed" + ("s" if len(numbers) != 1 else "")
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> str:
+    """A table in GitHub's Markdown; a `|` in a cell is escaped."""
+    lines = [columns, ["---:" if column in right else "---" for column in columns], *rows]
+    return "\n".join(
+        "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split()) for cell in line) + " |" for line in lines
+    )

@@ -1,0 +1,124 @@
+"""`kapps train`: run a recipe, or a series of seeds, or a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kapps.cli.console import AsJson, print_facts, print_json, print_table, progress
+from kapps.cli.tensorflow import load_tensorflow
+
+
+def command(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's name, or a recipe.json.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where TensorFlow Datasets keeps its prepared sets.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default runs/RECIPE.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="One run with this seed.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="A series of this many seeds (0, 1, ...).")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs of a series at the same time.")] = 1,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with what is in the run folder, or start anew.")] = True,
+    record: Annotated[bool, typer.Option(hidden=True, help="Write the results beside the recipe too.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe; a killed run goes on where it was."""
+    if list_all or recipe is None:
+        _print_recipes(as_json=as_json)
+        return
+    load_tensorflow()
+    from kapps.training.recipe import Study, load_recipe, parse_changes
+
+    loaded = load_recipe(recipe)
+    changes = parse_changes(change or ())
+    if isinstance(loaded, Study) or seeds is not None:
+        if seed is not None:
+            raise typer.BadParameter("give either one --seed or a series with --seeds; a study always runs a series")
+        _series(recipe, seeds or 1, out, data_dir, changes, resume, jobs, record, as_json=as_json)
+        return
+    from kapps.training.fit import train
+
+    run = train(recipe, out=out, data_dir=data_dir, seed=seed, changes=changes, resume=resume)
+    if as_json:
+        print_json({"folder": str(run.folder), **run.metrics})
+        return
+    test = run.metrics["test"]
+    print_facts(
+        {
+            "run folder": run.folder,
+            "test accuracy": f"{100 * test['accuracy']:.2f} % of {test['num_examples']:,}",
+            "expected": "" if run.recipe.expected is None else f"{100 * run.recipe.expected.test_accuracy:.2f} %",
+            "seconds": f"{run.metrics['seconds']:.0f} in {run.metrics['epochs']} epochs on {run.metrics['machine']}",
+            "next": f"kapps export {run.folder} saved_models/NAME",
+        }
+    )
+
+
+def _series(
+    recipe: str,
+    seeds: int,
+    out: Path | None,
+    data_dir: Path | None,
+    changes: dict[str, Any],
+    resume: bool,
+    jobs: int,
+    record: bool,
+    *,
+    as_json: bool,
+) -> None:
+    from kapps.training.recipe import Study, load_recipe
+    from kapps.training.study import run_seeds
+
+    loaded = load_recipe(recipe)
+    runs = seeds * (len(loaded.cases) if isinstance(loaded, Study) else 1)
+    with progress(f"{recipe}: {runs} runs", runs) as advance:
+
+        def report(line: str) -> None:
+            typer.echo(line, err=True)
+            advance()
+
+        results = run_seeds(
+            recipe,
+            seeds=range(seeds),
+            out=out,
+            data_dir=data_dir,
+            changes=changes,
+            resume=resume,
+            jobs=jobs,
+            record=record,
+            report=report,
+        )
+    if as_json:
+        print_json(results)
+        return
+    rows = [
+        (
+            case.get("label", recipe),
+            *(f"{100 * case[key]:.2f} %" for key in ("median", "min", "max")),
+            len(case["values"]),
+        )
+        for case in results.get("cases", [results])
+    ]
+    print_table(("case", "median", "min", "max", "seeds"), rows, right=("median", "min", "max", "seeds"))
+
+
+def _print_recipes(*, as_json: bool) -> None:
+    """Names and first docstring lines, read from the files without importing them."""
+    import ast
+    import pkgutil
+
+    import kapps.recipes
+
+    recipes = []
+    for module in pkgutil.iter_modules(kapps.recipes.__path__):
+        source = Path(kapps.recipes.__path__[0], f"{module.name}.py").read_text(encoding="utf-8")
+        title = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0].rstrip(".")
+        recipes.append({"name": module.name, "title": title})
+    if as_json:
+        print_json(recipes)
+    else:
+        print_table(("recipe", "what"), [(recipe["name"], recipe["title"]) for recipe in recipes])

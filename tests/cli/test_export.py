@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kapps.cli.main import main
+
+
+def test_run_brings_labels_preprocessing_features_and_its_card(run_folder, saved_model):
+    card = json.loads((saved_model / "card.json").read_text(encoding="utf-8"))
+    recipe = json.loads((run_folder / "recipe.json").read_text(encoding="utf-8"))
+    metrics = json.loads((run_folder / "metrics.json").read_text(encoding="utf-8"))
+    assert card["version"] == 1
+    assert card["labels"] == [str(digit) for digit in range(10)]
+    assert card["architecture"] == recipe["model"]["name"]
+    assert card["input"]["preprocessing"]["size"] == recipe["data"]["preprocessing"]["size"]
+    assert card["data_licence"] == metrics["licence"]
+    assert card["metrics"]["test accuracy"]["value"] == metrics["test"]["accuracy"]
+    assert card["metrics"]["test accuracy"]["command"] == "kapps train recipe.json"  # --set made it another recipe
+    assert card["features"]
+
+
+def test_own_version_labels_features_and_licence(run_folder, tmp_path, run_json):
+    names = [f"digit {digit}" for digit in range(10)]
+    words = ["--labels", ",".join(names), "--version", 7, "--features", "", "--licence", "Apache-2.0"]
+    code, result, _ = run_json("export", run_folder, tmp_path / "m", *words)
+    assert code == 0
+    assert result == {
+        "path": str(tmp_path / "m" / "7"),
+        "name": "m",
+        "version": 7,
+        "labels": names,
+        "features": [],
+    }
+    card = json.loads((tmp_path / "m" / "card.json").read_text(encoding="utf-8"))
+    assert card["licence"] == "Apache-2.0"
+    assert card["labels"] == names
+
+
+def test_keras_file_with_its_preprocessing(run_folder, tmp_path, run_json):
+    recipe = json.loads((run_folder / "recipe.json").read_text(encoding="utf-8"))
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps(recipe["data"]["preprocessing"]), encoding="utf-8")
+    words = ["--preprocessing", steps, "--labels", "0,1,2,3,4,5,6,7,8,9"]
+    code, result, errors = run_json("export", run_folder / "model.keras", tmp_path / "m", *words)
+    assert code == 0, errors
+    assert (tmp_path / "m" / "1" / "saved_model.pb").is_file()
+    assert result["name"] == "m"
+
+
+@pytest.mark.parametrize("words", [[], ["--labels", "0,1"]])
+def test_keras_file_alone_is_not_enough(run_folder, tmp_path, words, capsys):
+    assert main(["export", str(run_folder / "model.keras"), str(tmp_path / "m"), *words]) == 2
+    assert "--preprocessing FILE.json" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+def test_unfinished_run(tmp_path, capsys):
+    (tmp_path / "recipe.json").write_text("{}", encoding="utf-8")
+    assert main(["export", str(tmp_path), str(tmp_path / "m")]) == 2
+    assert "not a finished run" in capsys.readouterr().err

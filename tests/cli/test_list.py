@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+import kapps
+from kapps.cli.list import shape
+from kapps.cli.main import main
+
+
+def test_table_holds_every_architecture(capsys):
+    assert main(["list"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split()[0] for row in rows] == kapps.list_models()
+
+
+def test_in_a_pipe_no_line_is_wrapped_and_nothing_is_coloured(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == len(kapps.list_models()) + 2
+    assert "\x1b" not in out
+    assert "…" not in out
+
+
+def test_names_stay_whole_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["list"]) == 0
+    words = capsys.readouterr().out.split()
+    assert [name for name in kapps.list_models() if name not in words] == []
+
+
+@pytest.mark.parametrize("no_color", ["1", None])
+def test_no_color_is_respected(capsys, monkeypatch, no_color):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    assert main(["list"]) == 0
+    assert "\x1b[3" not in capsys.readouterr().out  # headings are bold, never coloured
+
+
+def test_pattern_and_task(capsys):
+    assert main(["list", "lenet*", "--task", "classification", "--json"]) == 0
+    names = [entry["name"] for entry in json.loads(capsys.readouterr().out)]
+    assert names == kapps.list_models("lenet*")
+    assert names
+
+
+def test_json_has_every_field_of_an_entry(capsys):
+    assert main(["list", "lenet5", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["input_shape"] == list(kapps.info("lenet5").input_shape)
+    assert entry["year"] == 1998
+
+
+def test_nothing_matches(capsys):
+    assert main(["list", "no-such-*", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_unknown_task(capsys):
+    assert main(["list", "--task", "clasification"]) == 2
+    assert "did you mean 'classification'?" in capsys.readouterr().err
+
+
+def test_shape():
+    assert shape((28, 28, 1)) == "28x28x1"
+    assert shape((None, None, 3)) == "?x?x3"
