@@ -1,15 +1,15 @@
 """The exceptions of kapps. Each message is one line: what was expected, what came, what to do.
 
-    KappsError                       everything below; the command line prints its line and exits with 2
-    ├── UnknownNameError             a model, recipe, data set, feature or option that does not exist  (LookupError)
-    ├── RecipeError                  a recipe or a config that cannot be run as written                (ValueError)
-    ├── DataError                    a data set, folder or array that cannot be read as it is          (ValueError)
-    │   └── ImageError               one image that cannot be read rightly
-    ├── WeightsError                 weights that do not fit the model                                 (ValueError)
-    ├── SavedModelError              an exported model with missing, damaged or foreign parts          (ValueError)
-    ├── TrainingError                a run that ended early (NaN loss, ...); good weights are kept     (RuntimeError)
-    ├── OutputError                  a folder or file that cannot be written                           (OSError)
-    └── MissingExtraError            an optional dependency that is not installed; names the extra     (ImportError)
+KappsError                       everything below; the command line prints its line and exits with 2
+├── UnknownNameError             a model, recipe, data set, feature or option that does not exist  (LookupError)
+├── RecipeError                  a recipe or a config that cannot be run as written                (ValueError)
+├── DataError                    a data set, folder or array that cannot be read as it is          (ValueError)
+│   └── ImageError               one image that cannot be read rightly
+├── WeightsError                 weights that do not fit the model                                 (ValueError)
+├── SavedModelError              an exported model with missing, damaged or foreign parts          (ValueError)
+├── TrainingError                a run that ended early (NaN loss, ...); good weights are kept     (RuntimeError)
+├── OutputError                  a folder or file that cannot be written                           (OSError)
+└── MissingExtraError            an optional dependency that is not installed; names the extra     (ImportError)
 """
 
 from __future__ import annotations

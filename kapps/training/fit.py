@@ -105,7 +105,7 @@ def train(
 
 
 def _train(recipe: Recipe, folder: Path, *, data_dir: str | Path | None, resume: bool, progress: bool) -> Run:
-    finished = _open_folder(folder, recipe, resume=resume)
+    finished = _look_into(folder, recipe, resume=resume)
     if finished is not None:
         return finished
     keras.utils.set_random_seed(recipe.seed)
@@ -118,7 +118,7 @@ def _train(recipe: Recipe, folder: Path, *, data_dir: str | Path | None, resume:
             loss=get_loss(recipe.loss),
             metrics=["accuracy"],
         )
-        _room_on_disk(folder, model)
+        _begin(folder, recipe, model)  # not before data and model are known to be right: nothing is left behind
         backup = watch.Backup(folder / "backup")
         log = watch.Log(folder / "log.csv", backup.epoch)
         best = _keep_best(recipe, folder, log)
@@ -281,8 +281,8 @@ def _stopped_early(best: watch.KeepBest, log: watch.Log) -> bool:
     return epochs[-1] - best_epoch >= best.patience
 
 
-def _open_folder(folder: Path, recipe: Recipe, *, resume: bool) -> Run | None:
-    """Make the folder ready; returns the run if it is already finished."""
+def _look_into(folder: Path, recipe: Recipe, *, resume: bool) -> Run | None:
+    """Whether the run may go into the folder; returns it if it is already finished there."""
     file = folder / "recipe.json"
     if not resume and file.exists():
         for name in ("metrics.json", "log.csv", "best.weights.h5", "model.keras", "curves.png"):
@@ -293,30 +293,33 @@ def _open_folder(folder: Path, recipe: Recipe, *, resume: bool) -> Run | None:
     if file.exists():
         if json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(to_dict(recipe))):
             raise RecipeError(
-                f"{folder} holds a run of another recipe: give another output folder, or start anew there (--no-resume)"
+                f"{folder} holds a run of another recipe: give another output folder, "
+                "or start anew there (resume=False, --no-resume)"
             )
         metrics = folder / "metrics.json"
         if metrics.exists() and (folder / "model.keras").exists():
             return Run(folder, recipe, json.loads(metrics.read_text(encoding="utf-8")))
-        return None
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(
             f"expected an empty or new folder for the run, but {folder} holds other things: give another one"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(file, to_dict(recipe))
     return None
 
 
-def _room_on_disk(folder: Path, model: keras.Model) -> None:
-    """Refuse before any work is lost: weights with two optimiser slots, three times over, and a little for the rest."""
+def _begin(folder: Path, recipe: Recipe, model: keras.Model) -> None:
+    """Make the folder and write the recipe, if there is room for what will follow."""
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    # Weights with two optimiser slots, three times over (backups old and new, the model), and a little for the rest.
     needed = 3 * 3 * 4 * model.count_params() + 2_000_000
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(place).free
     if free < needed:
         raise OutputError(
             f"the run needs about {needed / 1e6:.0f} MB in {folder}, but only {free / 1e6:.0f} MB are free: "
             "make room or give another output folder"
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "recipe.json").exists():
+        _write_json(folder / "recipe.json", to_dict(recipe))
 
 
 @contextmanager

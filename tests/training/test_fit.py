@@ -224,7 +224,7 @@ def test_too_little_room_is_said_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     with pytest.raises(OutputError, match="only 0 MB are free"):
         kapps.train(RECIPE, out=tmp_path / "run", progress=False)
-    assert not (tmp_path / "run" / "log.csv").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_impossible_folder_is_one_line(tmp_path):
@@ -278,6 +278,7 @@ def test_what_cannot_be_run_is_said_in_one_line(tmp_path, changes, error, words)
     with pytest.raises(error, match=words) as caught:
         kapps.train(RECIPE, out=tmp_path / "run", changes=changes, progress=False)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists(), "nothing is left behind"
 
 
 def test_a_study_is_not_a_single_run(tmp_path):
