@@ -48,6 +48,7 @@ def is_size_normalised(grey: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.concat(frame, axis=-1), axis=-1) > 0.5
 
 
+@tf.function(autograph=False, experimental_attributes={"_noinline": True})  # see kapps/data/decoding.py
 def size_normalise(grey: tf.Tensor, size: tuple[int, int] = (28, 28)) -> tf.Tensor:
     """One digit in a picture of any size, on paper or on a screen -> bright on black, in LeCun's form.
 

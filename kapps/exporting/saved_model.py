@@ -1,0 +1,417 @@
+"""A trained Keras model as a SavedModel that takes encoded images: preprocessing, network and labels in one graph.
+
+    <path>/card.json                     the current version's card; says which version is current
+    <path>/card.md                       the same for a reader
+    <path>/<version>/saved_model.pb      the graph, with the signatures below
+                     variables/          the weights
+                     assets.extra/tf_serving_warmup_requests
+                     model.keras         the Keras model, for fine-tuning (`kapps.create.load_keras`)
+                     card.json           this version's card
+
+Signatures (TensorFlow Serving calls them by name):
+
+    serving_default  image_bytes string [B]      -> probabilities float32 [B, N],
+                                                    classes string [B, k], top_k float32 [B, k]
+    serving_tensors  image float32 [B, h, w, c]  -> the same; `image` is preprocessed already; differentiable
+    preprocess       image_bytes string [B]      -> image float32 [B, h, w, c]
+    logits           image float32 [B, h, w, c]  -> logits float32 [B, N], what the softmax or sigmoid at the end takes;
+                                                    only if there is one. `kapps.explaining` needs it: where an answer
+                                                    is sure, the gradient of its probability is 0
+    features         image float32 [B, h, w, c]  -> {name: tensor}; only if features were asked for
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import io
+import logging
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+import kapps
+from kapps import catalog
+from kapps.create import features as feature_model
+from kapps.data.images import decode_image
+from kapps.data.preprocessing import Preprocessing
+from kapps.errors import RecipeError, SavedModelError, UnknownNameError
+from kapps.exporting import flops, integrity, warmup
+from kapps.exporting.atomic import staged_version
+from kapps.exporting.card import Card, check_facts
+
+ENCODED_FORMATS = ["png", "jpeg", "gif", "bmp"]
+KERAS_FILE = "model.keras"
+
+_ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid, "linear": tf.identity}
+
+
+def export(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    preprocessing: Preprocessing,
+    labels: Sequence[str],
+    version: int | None = None,
+    card: Mapping[str, Any] | None = None,
+    features: Sequence[str] = (),
+    top_k: int = 5,
+    activation: str | None = None,
+    samples: Sequence[bytes | np.ndarray] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write a classifier as `<path>/<version>/`, with its card beside it, so that it appears whole or not at all.
+
+    What was written is loaded again and must give the same answers as `model` before it is put in place.
+
+    Args:
+        model: a functional model from one image [B, h, w, c] to one score a class [B, N].
+        path: the folder of the versions; its name is the name under which a server offers the model.
+        preprocessing: what the model was trained on; becomes part of the graph.
+        labels: N class names in the order of the outputs.
+        version: a positive number; None for the highest one there + 1. This version becomes the current one.
+        card: what cannot be found out from the model: title, data, licence, metrics, ...; see
+            `kapps.exporting.card.FACTS` and `check_facts`.
+        features: names of layers whose outputs the signature `features` gives.
+        top_k: how many of the likeliest classes `classes` and `top_k` hold (at most N).
+        activation: None when the outputs are probabilities already (they sum to 1, or each lies in [0, 1]). For a model
+            that ends in logits, `"softmax"` or `"sigmoid"` is put behind it; `"linear"` exports its scores as they are.
+        samples: images for the warm-up requests, encoded or uint8 [H, W] or [H, W, C]; made up unless given.
+        overwrite: replace `version` if it is there. A server that has loaded it will not notice: prefer a new version.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        RecipeError: arguments that do not fit the model or each other.
+        SavedModelError: a model that cannot be exported, e.g. with weights that are not finite.
+        UnknownNameError: a name in `features` that no layer has.
+        OutputError: the version exists, or something cannot be written; nothing is left behind then.
+    """
+    path = Path(path).resolve()
+    facts = check_facts(card or {})
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 1):
+        raise RecipeError(f"version should be a positive integer or None, got {version!r}")
+    shape = _check_model(model, preprocessing)
+    labels = _check_labels(labels, model.outputs[0].shape[-1])
+    if not isinstance(top_k, int) or top_k < 1:
+        raise RecipeError(f"top_k should be an integer of at least 1, got {top_k!r}")
+    probes = _probes(shape)
+    scores = _check_scores(model(probes, training=False), activation)
+    encoded = _check_samples(samples) if samples else _made_up_samples(preprocessing)
+    module, signatures = _graph(model, preprocessing, labels, min(top_k, len(labels)), activation or "linear", features)
+    try:
+        images = signatures["preprocess"](image_bytes=tf.constant(encoded))["image"].numpy()
+    except tf.errors.InvalidArgumentError:
+        raise RecipeError("the samples cannot be decoded: expected whole PNG, JPEG, GIF or BMP images") from None
+
+    with staged_version(path, version, overwrite=overwrite) as staged:
+        with _quiet(), _as_os_errors():
+            tf.saved_model.save(module, str(staged.folder), signatures=signatures)
+            _bare(model).save(staged.folder / KERAS_FILE)
+            warmup.write_warmup(staged.folder, path.name, _warmup_requests(encoded, images))
+        _check_round_trip(staged.folder, signatures["serving_tensors"], probes)
+        written = Card(
+            name=path.name,
+            version=staged.version,
+            **{**_default_facts(model, len(labels)), **facts},
+            params=model.count_params(),
+            flops=flops.count_flops(model),
+            flops_convention=flops.CONVENTION,
+            scores=scores,
+            labels=labels,
+            top_k=min(top_k, len(labels)),
+            input={
+                "encoded": ENCODED_FORMATS,
+                "preprocessing": preprocessing.to_dict(),
+                "shape": list(shape),
+                "dtype": "float32",
+            },
+            signatures={name: _describe(function) for name, function in signatures.items()},
+            features=tuple(features),
+            sha256=integrity.sha256_of_files(staged.folder),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            created_by={
+                "kapps": kapps.__version__,
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+                "python": platform.python_version(),
+            },
+        )
+        content = written.to_json().encode()
+        (staged.folder / integrity.CARD).write_bytes(content)
+        staged.beside[integrity.CARD] = content
+        staged.beside["card.md"] = written.to_markdown().encode()
+    return path / str(staged.version)
+
+
+def _default_facts(model: keras.Model, classes: int) -> dict[str, str]:
+    """What the catalogue knows of the architecture, if the model is named after it, and what stands for the rest."""
+    try:
+        entry = catalog.info(model.name)
+        title, task, paper = f"{entry.title} for {classes} classes", entry.task, entry.paper
+    except UnknownNameError:
+        title, task, paper = f"{model.name} for {classes} classes", "classification", ""
+    return {
+        "title": title,
+        "architecture": model.name,
+        "task": task,
+        "paper": paper,
+        "licence": "not stated",
+        "data": "not stated",
+        "data_licence": "not stated",
+    }
+
+
+def _check_model(model: keras.Model, preprocessing: Preprocessing) -> tuple[int, int, int]:
+    """The shape [h, w, c] of the model's image, if the model and the preprocessing fit each other."""
+    try:
+        inputs, outputs = model.inputs or [], model.outputs or []
+    except AttributeError:  # a subclassed model has no symbolic inputs
+        inputs, outputs = [], []
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
+        raise SavedModelError(
+            f"expected a functional model from one image [B, h, w, c] to one score a class [B, N], got {model.name!r} "
+            f"from {[tuple(end.shape) for end in inputs]} to {[tuple(end.shape) for end in outputs]}"
+        )
+    shape = (*preprocessing.size, preprocessing.channels)
+    expected = tuple(inputs[0].shape[1:])
+    if any(size not in (None, given) for size, given in zip(expected, shape, strict=True)):
+        raise RecipeError(
+            f"the preprocessing gives images {list(shape)} but {model.name!r} takes {list(expected)}: make them equal"
+        )
+    return shape
+
+
+def _check_labels(labels: Sequence[str], outputs: int) -> tuple[str, ...]:
+    if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
+        raise RecipeError(f"labels should be a list of class names, got {labels!r:.60}")
+    if len(labels) != outputs:
+        raise RecipeError(f"expected {outputs} labels, one for each output of the model, got {len(labels)}")
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise RecipeError(f"each label should be there once, got {twice[0]!r} {labels.count(twice[0])} times")
+    return tuple(labels)
+
+
+def _check_samples(samples: Sequence[bytes | np.ndarray]) -> list[bytes]:
+    encoded = []
+    for sample in samples[: warmup.MOST // 2]:
+        if isinstance(sample, np.ndarray) and sample.dtype == np.uint8 and sample.ndim in (2, 3):
+            encoded.append(_png(sample))
+        elif isinstance(sample, bytes):
+            encoded.append(sample)
+        else:
+            raise RecipeError(
+                f"samples should be encoded images or uint8 arrays [H, W(, C)], got {type(sample).__name__}"
+            )
+    return encoded
+
+
+def _made_up_samples(preprocessing: Preprocessing) -> list[bytes]:
+    """A PNG and a JPEG: what matters to a warm-up is that every operation ran once, not what it saw."""
+    height, width = preprocessing.size
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, format="JPEG")
+    return [_png(noise), file.getvalue()]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _probes(shape: tuple[int, int, int]) -> np.ndarray:
+    """Ten images to ask a model what kind of numbers it gives, and whether a copy gives the same."""
+    random = np.random.default_rng(0)
+    images = [np.zeros((1, *shape)), random.uniform(size=(4, *shape)), random.normal(size=(5, *shape))]
+    return np.concatenate(images).astype(np.float32)
+
+
+def _check_scores(outputs: tf.Tensor, activation: str | None) -> str:
+    """What the exported numbers will be: "softmax", "sigmoid" or "unnormalised"."""
+    outputs = np.asarray(tf.cast(outputs, tf.float32))
+    if not np.isfinite(outputs).all():
+        raise SavedModelError(
+            "the model answers with NaN or infinity: its weights are damaged, take an earlier checkpoint"
+        )
+    inside = (outputs >= 0).all() and (outputs <= 1 + 1e-3).all()
+    sums_to_one = inside and outputs.shape[1] > 1 and np.allclose(outputs.sum(axis=1), 1, atol=1e-2)  # 1e-2: float16
+    found = "softmax" if sums_to_one else "sigmoid" if inside else "unnormalised"
+    if activation is None:
+        if found == "unnormalised":
+            raise RecipeError(
+                f"the model's outputs are not probabilities (from {outputs.min():.3g} to {outputs.max():.3g}): "
+                'give activation="softmax" or "sigmoid" if they are logits, "linear" to export them as they are'
+            )
+        return found
+    if activation not in _ACTIVATIONS:
+        raise RecipeError(f"activation should be None or one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+    if activation == "linear":
+        return found
+    if found != "unnormalised":
+        raise RecipeError(
+            f"the model's outputs are probabilities already ({found}): leave activation={activation!r} out"
+        )
+    return activation
+
+
+def _graph(
+    model: keras.Model,
+    preprocessing: Preprocessing,
+    labels: Sequence[str],
+    top_k: int,
+    activation: str,
+    features: Sequence[str],
+) -> tuple[tf.Module, dict[str, Callable[..., Any]]]:
+    """The signatures as concrete functions, and the module that owns the variables they use."""
+    shape = (*preprocessing.size, preprocessing.channels)
+    label_table = tf.constant(labels)
+
+    encoded_batch = tf.TensorSpec([None], tf.string, name="image_bytes")
+    image_batch = tf.TensorSpec([None, *shape], tf.float32, name="image")
+
+    def graph(*signature: tf.TensorSpec, **options: Any) -> Callable[..., Any]:
+        return tf.function(input_signature=signature, autograph=False, **options)  # all branches below are explicit
+
+    # Called, not copied to where it is used: the decoders have thousands of operations, and TensorFlow would optimise
+    # every copy before the first answer and step over the ones that are not wanted at every answer.
+    @graph(tf.TensorSpec([], tf.string), experimental_attributes={"_noinline": True})
+    def one_image(encoded):  # string [] -> [h, w, c]
+        return tf.ensure_shape(preprocessing(decode_image(encoded)), shape)
+
+    @graph(encoded_batch)
+    def images(encoded):  # string [B] -> [B, h, w, c]
+        # Images of one request may differ in size, so each is decoded alone. The loop costs more than a small network
+        # takes, so the usual request, with a single image, goes around it. Few at a time: the largest take 1 GB each.
+        return tf.cond(
+            tf.equal(tf.size(encoded), 1),
+            lambda: one_image(encoded[0])[tf.newaxis],
+            lambda: tf.map_fn(
+                one_image, encoded, fn_output_signature=tf.TensorSpec(shape, tf.float32), parallel_iterations=2
+            ),
+        )
+
+    def scores(image):  # [B, h, w, c] -> [B, N]
+        return _ACTIVATIONS[activation](tf.cast(model(image, training=False), tf.float32))
+
+    @graph(image_batch)
+    def serving_tensors(image):  # [B, h, w, c] -> [B, N], [B, k], [B, k]
+        probabilities = scores(image)
+        best, places = tf.math.top_k(probabilities, top_k)
+        return {"probabilities": probabilities, "classes": tf.gather(label_table, places), "top_k": best}
+
+    @graph(encoded_batch)
+    def serving_default(image_bytes):
+        return serving_tensors(images(image_bytes))
+
+    @graph(encoded_batch)
+    def preprocess(image_bytes):
+        return {"image": images(image_bytes)}
+
+    @graph(image_batch)
+    def logits(image):
+        return {"logits": _before_activation(scores(image))}
+
+    functions = {"serving_default": serving_default, "serving_tensors": serving_tensors, "preprocess": preprocess}
+    if features:
+        named = feature_model(model, features)
+        functions["features"] = graph(image_batch)(
+            lambda image: {name: tf.cast(value, tf.float32) for name, value in named(image, training=False).items()}
+        )
+    concrete = {name: function.get_concrete_function() for name, function in functions.items()}
+    with contextlib.suppress(_NoActivation):
+        concrete["logits"] = logits.get_concrete_function()
+    module = tf.Module(name="kapps_classifier")
+    module.weights = [variable.value for variable in model.variables]
+    return module, concrete
+
+
+class _NoActivation(Exception):
+    """The scores do not come out of a softmax or a sigmoid."""
+
+
+def _before_activation(scores: tf.Tensor) -> tf.Tensor:
+    """What the softmax or sigmoid took that gave these scores, wherever in the model it stands; found in the graph."""
+    operation = scores.op
+    while operation.type in ("Identity", "Cast"):
+        operation = operation.inputs[0].op
+    if operation.type not in ("Softmax", "Sigmoid"):
+        raise _NoActivation
+    return tf.cast(operation.inputs[0], tf.float32)
+
+
+def _bare(model: keras.Model) -> keras.Model:
+    """The model without the optimiser and the loss it was compiled with, unless it has a class of its own."""
+    if not type(model).__module__.startswith("keras."):
+        return model
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def _warmup_requests(encoded: Sequence[bytes], images: np.ndarray) -> list[tuple[str, dict[str, np.ndarray]]]:
+    requests = []
+    for sample, image in zip(encoded, images, strict=True):
+        requests.append(("serving_default", {"image_bytes": np.array([sample], dtype=object)}))
+        requests.append(("serving_tensors", {"image": image[np.newaxis]}))
+    if len(encoded) > 1 and len(requests) < warmup.MOST:  # several images at once take another way through the graph
+        requests.append(("serving_default", {"image_bytes": np.array(encoded[:8], dtype=object)}))
+    return requests
+
+
+def _check_round_trip(folder: Path, function: Callable[..., Any], probes: np.ndarray) -> None:
+    expected = function(image=tf.constant(probes))["probabilities"].numpy()
+    loaded = tf.saved_model.load(str(folder))
+    got = loaded.signatures["serving_tensors"](image=tf.constant(probes))["probabilities"].numpy()
+    difference = np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30)
+    if not difference < 1e-4:
+        raise SavedModelError(
+            f"what was written answers otherwise than the model (by {difference:.2g} of the output's scale): "
+            "the model keeps state that a SavedModel cannot hold"
+        )
+
+
+def _describe(function: Any) -> dict[str, dict[str, dict[str, Any]]]:
+    _, inputs = function.structured_input_signature
+    if not inputs:
+        inputs = {spec.name: spec for spec in function.structured_input_signature[0]}
+    return {
+        "inputs": {name: _tensor(spec) for name, spec in inputs.items()},
+        "outputs": {name: _tensor(spec) for name, spec in function.structured_outputs.items()},
+    }
+
+
+def _tensor(spec: tf.TensorSpec) -> dict[str, Any]:
+    return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without TensorFlow's notes on what it writes where: the folder has another name a moment later."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """What TensorFlow and Keras' file formats raise when they cannot write, as the OSError that it is."""
+    try:
+        yield
+    except (tf.errors.OpError, RuntimeError) as error:
+        if isinstance(error, NotImplementedError | RecursionError):
+            raise
+        raise OSError(" ".join(str(error).split())) from error
+    except AssertionError as error:  # TensorFlow's word for resources that no variable of the model holds
+        raise SavedModelError(f"the model cannot be written as a SavedModel: {' '.join(str(error).split())}") from error
