@@ -119,8 +119,7 @@ class Dataset:
                 one size. Audio becomes -1..1 and is padded with zeros to the longest recording of the batch.
             shuffle_seed: None keeps the set's order. Otherwise the whole set is shuffled, anew for every pass over the
                 returned data set: pass k takes epoch `start_epoch + k`, whose order depends on the seed and on the
-                epoch's number alone. A set that is streamed is shuffled through a buffer of `shuffle_buffer` records,
-                and its order depends on `tf.random.set_seed` too.
+                epoch's number alone. A set that is streamed is shuffled through a buffer of `shuffle_buffer` records.
             cache: keep decoded examples in memory where they take at most `CACHE_LIMIT_BYTES`. Preprocessing that only
                 scales is done on batches; preprocessing that resamples is done once.
             drop_remainder: leave a smaller last batch out.
@@ -228,9 +227,13 @@ class Dataset:
                 tf.TensorSpec([], tf.int64),
                 start_epoch,
             )
-            records = seeds.flat_map(
-                lambda seed: self.records.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-            )
+
+            def one_epoch(seed: tf.Tensor) -> tf.data.Dataset:
+                # TensorFlow mixes the process's global seed in, and stumbles over 0; the order shall follow from ours.
+                tf.compat.v1.get_default_graph().seed = 1
+                return self.records.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+
+            records = seeds.flat_map(one_epoch)
         examples = self._decoded(records)
         if self.kind == "audio":
             shapes = (self.input_shape, ())

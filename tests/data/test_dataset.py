@@ -179,3 +179,16 @@ def test_bad_arguments():
         numbered().take(0)
     with pytest.raises(DataError, match="differ in size"):
         dataclasses.replace(numbered(), input_shape=(None, None, 1)).batches(3)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_order_does_not_follow_tensorflows_global_seed(cache):
+    """A global seed of 0, which `keras.utils.set_random_seed(0)` sets, made a streamed shuffle fail."""
+    orders = []
+    for global_seed in (0, 5):
+        tf.random.set_seed(global_seed)
+        data = load((np.arange(40, dtype=np.float32)[:, np.newaxis], np.arange(40) % 2))
+        batches = data.batches(8, shuffle_seed=3, cache=cache)
+        orders.append(np.concatenate([inputs.ravel() for inputs, _ in batches.as_numpy_iterator()]).tolist())
+    assert orders[0] == orders[1]
+    assert orders[0] != sorted(orders[0])
