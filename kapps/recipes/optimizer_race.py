@@ -13,6 +13,10 @@ RECIPE = Study(
     title="Optimisers side by side (MLP 784-128-10, MNIST, 5 epochs)",
     question="Which optimiser gets furthest in five epochs, each at a usual learning rate?",
     claim="The adaptive methods get there faster than plain gradient descent; momentum closes most of the gap.",
+    finding=(
+        "Half holds: at these rates momentum and Nesterov do not close the gap but lead every adaptive method; "
+        "Adadelta, RMSprop, Adam and AdaSecant are close behind and ahead of plain SGD; Adagrad ends behind it."
+    ),
     base=Recipe(
         title="MLP 784-128-10",
         model=ModelSpec("mlp", config={"hidden": (128,), "activation": "relu"}),

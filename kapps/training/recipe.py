@@ -186,6 +186,7 @@ class Study:
         cases: label -> {path of the field: value}, e.g. `{"Adam": {"optimizer.name": "adam"}}`.
         question: what the study asks.
         claim: what the lectures (or the paper) say, to be held against the measurement.
+        finding: what the measurement says of the claim, once it was made.
     """
 
     title: str
@@ -193,6 +194,7 @@ class Study:
     cases: dict[str, dict[str, Any]]
     question: str
     claim: str = ""
+    finding: str = ""
 
     def recipe(self, label: str) -> Recipe:
         """The recipe of one case."""

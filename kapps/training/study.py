@@ -164,7 +164,7 @@ def _sum_up(
     }
     if isinstance(recipe, Study):
         cases = [{"label": label, **_spread(case)} for label, case in by_case.items()]
-        return {**common, "question": recipe.question, "claim": recipe.claim, "cases": cases}
+        return {**common, "question": recipe.question, "claim": recipe.claim, "finding": recipe.finding, "cases": cases}
     expected = recipe.expected
     return {
         **common,

@@ -24,7 +24,11 @@ RECIPE = Study(
         title="mlp",
         model=ModelSpec("mlp", config={"hidden": (16,), "activation": "relu"}),
         data=DataSpec(
-            "digits", Preprocessing(size=(8, 8), channels=1), train="train[:500]", validation="train[500:700]", batch_size=10
+            "digits",
+            Preprocessing(size=(8, 8), channels=1),
+            train="train[:500]",
+            validation="train[500:700]",
+            batch_size=10,
         ),
         epochs=2,
     ),

@@ -1,0 +1,69 @@
+"""The networks behind the pages: loaded once for all visitors, and kept as they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from kapps import paths
+
+if TYPE_CHECKING:
+    from kapps.predict import Predictor
+
+
+def models_dir() -> Path:
+    """The folder of the trained models: `KAPPS_SAVED_MODELS` where it is set, else the one that comes with kapps."""
+    chosen = os.environ.get("KAPPS_SAVED_MODELS")
+    return Path(chosen) if chosen else paths.saved_models_dir()
+
+
+def load(name: str) -> Predictor:
+    """The predictor of one exported model, ready to answer and to explain at once.
+
+    Raises:
+        SavedModelError: the model is missing or damaged.
+    """
+    folder = models_dir() / name
+    card = folder / "card.json"
+    # A model that was exported anew is loaded anew; an absent one is asked for again on every run.
+    return _load(str(folder), card.stat().st_mtime_ns if card.exists() else 0)
+
+
+def import_kapps() -> ModuleType:
+    """`kapps`, for what needs TensorFlow and Keras; these take seconds, so a page asks for them when it needs them.
+
+    Streamlit ends every run of a page with `keras.backend.clear_session()`. With TensorFlow as Keras' backend this
+    throws away everything that TensorFlow has compiled, the loaded network too, and the next stroke on the canvas
+    would wait for seconds; and it resets Keras under another visitor whose page builds a network in that moment. It is
+    there against memory that fills up when models are made without end; here models are made seldom and not kept.
+    """
+    import keras
+
+    import kapps
+
+    keras.backend.clear_session = _leave_the_session_alone
+    return kapps
+
+
+def _leave_the_session_alone(free_memory: bool = True) -> None:
+    """In the place of `keras.backend.clear_session`."""
+
+
+@st.cache_resource(show_spinner="Loading the network: some seconds, once", max_entries=2)
+def _load(folder: str, exported: int) -> Predictor:
+    predictor = import_kapps().load(folder)
+    from kapps.explaining import attribute
+
+    # The first call of a graph takes long; a visitor shall not wait for it, nor read its time as the network's.
+    # A dark bar on a light sheet, so that no step of the preprocessing is left out.
+    picture = np.full((280, 280), 255, np.uint8)
+    picture[60:220, 130:150] = 0
+    predictor(picture)
+    predictor.features(picture)
+    attribute(predictor, predictor.preprocess(picture)[0], method="saliency")
+    return predictor
