@@ -13,6 +13,10 @@ RECIPE = Study(
     title="ReLU against sigmoid by depth (128 units a layer, MNIST, 5 epochs)",
     question="From which depth on does a sigmoid network no longer learn, and does a ReLU network?",
     claim="Sigmoid networks stop learning as they get deep (vanishing gradients); ReLU networks do not.",
+    finding=(
+        "Holds in part: sigmoid networks lose nearly four points from four layers to eight, "
+        "but with Glorot's start and Adam none of them stops learning; ReLU networks lose less than one point."
+    ),
     base=Recipe(
         title="MLP by depth",
         model=ModelSpec("mlp", config={"hidden": (128, 128), "activation": "relu"}),
