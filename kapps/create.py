@@ -119,7 +119,8 @@ def features(model: keras.Model, names: str | Sequence[str]) -> keras.Model:
     for name in names:
         if name not in layers:
             raise UnknownNameError("feature", name, layers)
-    return keras.Model(inputs=model.input, outputs={name: layers[name].output for name in names})
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs  # `model.input` fails on a Sequential
+    return keras.Model(inputs=inputs, outputs={name: layers[name].output for name in names})
 
 
 def load_keras(path: str | Path) -> keras.Model:

@@ -162,6 +162,12 @@ def test_features_of_a_loaded_file(tmp_path):
     np.testing.assert_array_equal(loaded(x)["c3"], features(model, "c3")(x)["c3"])
 
 
+def test_features_of_a_sequential_model():
+    layers = [keras.Input((3,)), keras.layers.Dense(4, name="inner"), keras.layers.Dense(2)]
+    inner = features(keras.Sequential(layers), "inner")
+    assert inner(np.ones((5, 3), "float32"))["inner"].shape == (5, 4)
+
+
 def test_unknown_feature():
     with pytest.raises(UnknownNameError, match="no feature is named 'conv_1': did you mean 'conv1'"):
         features(create_model("mnist_convnet"), "conv_1")

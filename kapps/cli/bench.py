@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kapps.cli.console import AsJson, console, print_json, print_table, waiting
+from kapps.cli.tensorflow import load_tensorflow
 from kapps.errors import DataError
 
 
@@ -27,6 +28,7 @@ def command(
             data = image.read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {image}: {error.strerror}; check the path") from None
+    load_tensorflow()
     with waiting(f"measuring {model}"):
         from kapps.bench import bench
 
