@@ -9,7 +9,7 @@ import streamlit as st
 # `currentColor` and the two accents are readable in the light and in the dark theme alike.
 STYLE = """
 <style>
-[data-testid="stMainBlockContainer"] { max-width: 80rem; padding: 4.75rem clamp(1rem, 4vw, 4rem) 4rem; }
+[data-testid="stMainBlockContainer"] { max-width: 80rem; padding: 4.25rem clamp(1rem, 4vw, 4rem) 2rem; }
 .stMarkdown .katex { font-size: 1.05em; }
 
 .k-answer { display: flex; align-items: center; gap: 1.1rem; margin-bottom: 0.75rem; }

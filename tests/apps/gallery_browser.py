@@ -128,13 +128,19 @@ class Visitor:
 
     def find(self, css: str, text: str = "", seconds: float = 120) -> WebElement:
         """The first visible element that has the text in it, as soon as there is one."""
+        return self._look(css, text, seconds)[0]
 
-        def look(driver: webdriver.Chrome) -> WebElement | None:
+    def read(self, css: str, text: str = "", seconds: float = 120) -> str:
+        """All the text of that element; the page may draw itself anew in the next moment."""
+        return self._look(css, text, seconds)[1]
+
+    def _look(self, css: str, text: str, seconds: float) -> tuple[WebElement, str]:
+        def look(driver: webdriver.Chrome) -> tuple[WebElement, str] | None:
             try:
-                found = driver.find_elements(By.CSS_SELECTOR, css)
-                return next((one for one in found if one.is_displayed() and text in one.text), None)
+                seen = [(one, one.text) for one in driver.find_elements(By.CSS_SELECTOR, css) if one.is_displayed()]
             except StaleElementReferenceException:
                 return None
+            return next(((one, words) for one, words in seen if text in words), None)
 
         try:
             return WebDriverWait(self.driver, seconds, poll_frequency=0.1).until(look)
@@ -178,6 +184,13 @@ class Visitor:
                   }"""
         return WebDriverWait(self.driver, 30).until(lambda driver: driver.execute_script(look, css))
 
+    def click_at(self, css: str, x: float, y: float) -> None:
+        """Click into an element of one of our components, at shares of its width and height."""
+        element = self.inside(css)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'nearest'})", element)
+        offset = round((x - 0.5) * element.size["width"]), round((y - 0.5) * element.size["height"])
+        ActionChains(self.driver).move_to_element_with_offset(element, *offset).click().perform()
+
     def press(self, tool: str) -> None:
         """Press a button below the drawing area, e.g. `"undo"`."""
         sheet = self.sheet()
@@ -202,7 +215,7 @@ class Visitor:
 
     def answer(self, label: str, seconds: float = 120) -> str:
         """The large answer on the page, as soon as it is `label`."""
-        return self.find(".k-label", label, seconds).text
+        return self.read(".k-label", label, seconds)
 
     def scroll_to_top(self) -> None:
         """Back to the head of the page, with the pointer out of the way."""

@@ -65,16 +65,15 @@ SCENES: dict[str, Callable[[Visitor], None]] = {
 }
 
 
-def shoot(someone: Visitor, file: Path, *, whole: bool) -> None:
-    """Write what is in the window, or the whole page, as a PNG of 256 colours: small, and no difference is seen."""
+def shoot(someone: Visitor, file: Path) -> None:
+    """Write the whole page as a PNG."""
     time.sleep(1.5)  # the last movement ends
     someone.scroll_to_top()
-    if whole:
-        height = someone.driver.execute_script("return document.querySelector('[data-testid=\"stMain\"]').scrollHeight")
-        someone.resize(height=max(someone.height, min(height, 4000)))
-        time.sleep(1)
+    height = someone.driver.execute_script("return document.querySelector('[data-testid=\"stMain\"]').scrollHeight")
+    someone.resize(height=max(someone.height, min(height, 4000)))
+    time.sleep(1)
     picture = Image.open(io.BytesIO(someone.driver.get_screenshot_as_png())).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    picture.save(file, optimize=True)
     print(f"{file}: {picture.width}x{picture.height}, {file.stat().st_size:,} bytes")
 
 
@@ -84,7 +83,7 @@ def main(folder: Path | None) -> int:
         if folder is None:
             with visitor(url, 1280, 900) as someone:
                 read_a_digit(someone)
-                shoot(someone, README_PICTURE, whole=False)
+                shoot(someone, README_PICTURE)
             return int(README_PICTURE.stat().st_size > LARGEST)
         folder.mkdir(parents=True, exist_ok=True)
         for look, settings in {
@@ -95,7 +94,7 @@ def main(folder: Path | None) -> int:
             with visitor(url, **settings) as someone:
                 for name, show in SCENES.items():
                     show(someone)
-                    shoot(someone, folder / f"{name}_{look}.png", whole=True)
+                    shoot(someone, folder / f"{name}_{look}.png")
                     someone.resize(height=settings["height"])
     return 0
 

@@ -17,9 +17,8 @@ pytestmark = pytest.mark.skipif(
 def upload(visitor: Visitor, file: Path) -> None:
     """Choose a file in the landing page's upload field."""
     visitor.choose("Upload")
-    visitor.driver.find_element(By.CSS_SELECTOR, '[data-testid="stFileUploader"] input[type="file"]').send_keys(
-        str(file)
-    )
+    field = visitor.find('[data-testid="stFileUploader"]')
+    field.find_element(By.CSS_SELECTOR, 'input[type="file"]').send_keys(str(file))
 
 
 @pytest.mark.parametrize("digit", ["7", "1", "0", "3"])
@@ -80,7 +79,7 @@ def test_a_text_file_renamed_png_gets_one_clear_line(visitor: Visitor, tmp_path:
     (tmp_path / "notes.png").write_text("This is not a picture.\n")
     visitor.go()
     upload(visitor, tmp_path / "notes.png")
-    line = visitor.find('[data-testid="stAlert"]', "notes.png").text
+    line = visitor.read('[data-testid="stAlert"]', "notes.png")
     assert "\n" not in line
     assert not visitor.driver.find_elements(By.CSS_SELECTOR, '[data-testid="stException"], .k-label')
 
@@ -99,13 +98,23 @@ def test_the_perceptron_plays_its_corrections(visitor: Visitor) -> None:
     assert visitor.inside(".count").text in (f"{n} of {last}" for n in (2, 3))
 
 
-def test_a_click_places_an_example(visitor: Visitor) -> None:
+def test_clicks_place_examples(visitor: Visitor) -> None:
+    def examples(kind: str) -> int:
+        return len(visitor.inside(".points").find_elements(By.CSS_SELECTOR, f".{kind}"))
+
     visitor.go("perceptron")
     visitor.choose("Your own")
     visitor.find('[data-testid="stAlert"]', "place examples")
-    visitor.inside(".plane.editable").click()
-    visitor.until(lambda: visitor.inside(".points").find_elements(By.CSS_SELECTOR, ".negative") != [])
+    visitor.click_at(".plane.editable", 0.3, 0.6)
+    visitor.click_at(".plane.editable", 0.2, 0.7)  # at once: a click does not wait for the server
+    assert (examples("negative"), examples("positive")) == (2, 0)
+    visitor.inside('.brush[data-positive="true"]').click()
+    visitor.click_at(".plane.editable", 0.8, 0.2)
     visitor.find('[data-testid="stAlert"]', "It ends")
+    assert (examples("negative"), examples("positive")) == (2, 1)
+    visitor.inside(".undo").click()
+    visitor.find('[data-testid="stAlert"]', "place examples")
+    assert (examples("negative"), examples("positive")) == (2, 0)
 
 
 @pytest.mark.parametrize("path", ["", "perceptron", "scenes", "catalogue", "results"])

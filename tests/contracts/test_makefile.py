@@ -24,10 +24,15 @@ def clone(repo, tmp_path) -> Path:
     return tmp_path
 
 
+def alone() -> dict[str, str]:
+    """The environment without what `make test` sets: a make that runs below another says more."""
+    return {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")}
+
+
 def planned(folder: Path, *words: str) -> str:
     """What make would run."""
     command = ["make", "--dry-run", "PYTHON=python3", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=folder, env=alone(), capture_output=True, text=True, check=True).stdout
 
 
 def test_nothing_to_do_when_nothing_changed(clone):
@@ -55,7 +60,7 @@ def test_every_target_makes_the_environment_first(clone, target):
 
 
 def test_help_is_the_default_and_lists_every_target(repo):
-    shown = subprocess.run(["make"], cwd=repo, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(["make"], cwd=repo, env=alone(), capture_output=True, text=True, check=True).stdout
     text = (repo / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"\.PHONY: (.*)", text)[1].split())
     assert {line.split()[0] for line in shown.splitlines()} == targets
@@ -63,6 +68,6 @@ def test_help_is_the_default_and_lists_every_target(repo):
 
 def test_no_fitting_python_is_one_clear_line(clone):
     (clone / ".venv" / "locked").unlink()
-    done = subprocess.run(["make", "env", "PYTHON="], cwd=clone, capture_output=True, text=True)
+    done = subprocess.run(["make", "env", "PYTHON="], cwd=clone, env=alone(), capture_output=True, text=True)
     assert done.returncode != 0
     assert done.stderr.startswith("error: expected Python 3.11, 3.12 or 3.13, found none")
