@@ -27,6 +27,7 @@ class Entry:
         num_classes: the default number of classes.
         params: the number of weights (trainable and not) with the default input and head.
         params_source: where that number comes from: a paper's table, another library, or the arithmetic.
+        url: the page of the paper (arXiv, else its DOI) or of the code that the file follows; "" where there is none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     num_classes: int
     params: int
     params_source: str
+    url: str = ""
 
 
 ENTRIES: tuple[Entry, ...] = (
@@ -54,6 +56,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=1,
         params=0,
         params_source="its weights are fixed by hand; nothing is learned",
+        url="https://doi.org/10.1007/BF02478259",
     ),
     Entry(
         name="perceptron",
@@ -66,6 +69,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=10,
         params=7_850,
         params_source="(28 * 28 + 1) * 10",
+        url="https://doi.org/10.1037/h0042519",
     ),
     Entry(
         name="xor_net",
@@ -78,6 +82,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=1,
         params=9,
         params_source="(2 + 1) * 2 + (2 + 1) * 1",
+        url="https://doi.org/10.21236/ADA164453",
     ),
     Entry(
         name="mlp",
@@ -90,6 +95,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=10,
         params=384_010,
         params_source="(16 * 16 + 1) * 500 + (500 + 1) * 500 + (500 + 1) * 10",
+        url="https://doi.org/10.1038/323533a0",
     ),
     Entry(
         name="maxout",
@@ -102,6 +108,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=10,
         params=1_233_610,
         params_source="(28 * 28 + 1) * 240 * 5 + (240 + 1) * 240 * 5 + (240 + 1) * 10",
+        url="https://arxiv.org/abs/1302.4389",
     ),
     # ---- convolutional
     Entry(
@@ -115,6 +122,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=10,
         params=60_840,
         params_source="the paper's 60,000 trainable parameters, and the 10 * 84 fixed ones of the output codes",
+        url="https://doi.org/10.1109/5.726791",
     ),
     Entry(
         name="lenet5_softmax",
@@ -127,6 +135,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=10,
         params=61_706,
         params_source="25 * 6 + 6 + 25 * 6 * 16 + 16 + 25 * 16 * 120 + 120 + (120 + 1) * 84 + (84 + 1) * 10",
+        url="https://doi.org/10.1109/5.726791",
     ),
     Entry(
         name="dlt_cnn",
@@ -139,6 +148,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=10,
         params=3_898,
         params_source="25 * 6 + 6 + 25 * 6 * 12 + 12 + (4 * 4 * 12 + 1) * 10",
+        url="https://github.com/rasmusbergpalm/DeepLearnToolbox",
     ),
     Entry(
         name="mnist_convnet",
@@ -151,6 +161,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=10,
         params=160_362,
         params_source="25 * 32 + 32 + 25 * 32 * 32 + 32 + (4 * 4 * 32 + 1) * 256 + (256 + 1) * 10",
+        url="https://github.com/Lasagne/Lasagne/blob/master/examples/mnist.py",
     ),
 )
 

@@ -36,11 +36,12 @@ def test_info():
 def test_entries_are_complete_and_plain(entry):
     for field in dataclasses.fields(entry):
         value = getattr(entry, field.name)
-        assert value or field.name == "params", f"{field.name} is empty"
+        assert value or field.name in ("params", "url"), f"{field.name} is empty"
         assert isinstance(value, str | int | tuple)
     assert entry.name == entry.name.lower()
     assert 1940 < entry.year < 2030
     assert ":" in entry.paper
+    assert entry.url.startswith("https://") or not entry.url
 
 
 def test_entries_of_a_chapter_follow_history():

@@ -38,6 +38,7 @@ def table_of(entries: list[Entry]) -> pd.DataFrame:
             "Input": [" × ".join("any" if n is None else str(n) for n in entry.input_shape) for entry in entries],
             "Parameters": [entry.params for entry in entries],
             "Paper": [entry.paper for entry in entries],
+            "Link": [entry.url or None for entry in entries],
         }
     )
 
@@ -80,6 +81,7 @@ table = st.dataframe(
         "Year": st.column_config.NumberColumn(format="%d", width="small"),
         "Parameters": st.column_config.NumberColumn(format="localized", width="small"),
         "Paper": st.column_config.TextColumn(width="large"),
+        "Link": st.column_config.LinkColumn(display_text="open", width="small"),
     },
 )
 rows = table.selection.rows
@@ -93,7 +95,7 @@ with about:
     st.code(ast.get_docstring(ast.parse(source)) or "", language=None)
     st.caption(
         f"{entry.params:,} parameters ({layout.plain(entry.params_source)}). "
-        f'In Python: `kapps.create_model("{entry.name}")`'
+        f'In Python: `kapps.create_model("{entry.name}")`.' + (f" [The paper]({entry.url})" if entry.url else "")
     )
 with read:
     st.caption(f"`{entry.module.replace('.', '/')}.py`, {len(source.splitlines())} lines")

@@ -36,6 +36,9 @@ def command(
         str | None, typer.Option(help="For a model that ends in logits: softmax, sigmoid or linear (as they are).")
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Of the weights, for the card, e.g. Apache-2.0.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="What the model cannot do, for the card; several times for several.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Export a trained model with its preprocessing and labels."""
@@ -55,8 +58,10 @@ def command(
     arguments |= {"labels": _words(labels)} if labels is not None else {}
     arguments |= {"features": _words(features)} if features is not None else {}
     arguments |= {"activation": activation} if activation is not None else {}
-    if licence is not None:
-        arguments["card"] = {**arguments.get("card", {}), "licence": licence}
+    stated = {"licence": licence} if licence is not None else {}
+    stated |= {"limits": limit} if limit else {}
+    if stated:
+        arguments["card"] = {**arguments.get("card", {}), **stated}
     with waiting(f"exporting to {path}"):
         import kapps
         from kapps.create import load_keras

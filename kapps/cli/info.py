@@ -36,6 +36,7 @@ def command(
             "title": entry.title,
             "year": entry.year,
             "paper": entry.paper,
+            **({"url": entry.url} if entry.url else {}),
             "task": entry.task,
             "input": shape(entry.input_shape),
             "classes": entry.num_classes,

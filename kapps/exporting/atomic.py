@@ -71,11 +71,8 @@ def staged_version(path: Path, version: int | None, *, overwrite: bool = False) 
                 _remove(stale)
             if version is None:
                 version = max(versions(path), default=0) + 1
+            check_free(path, version, overwrite=overwrite)
             target = path / str(version)
-            if target.exists() and not overwrite:
-                raise OutputError(
-                    f"{target} exists already: give another version (or none, for the next one), or ask to overwrite it"
-                )
             staging = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}{version}-", dir=path))
             try:
                 staging.chmod(0o755)  # mkdtemp makes it private, but a server under another user must read it
@@ -92,6 +89,19 @@ def staged_version(path: Path, version: int | None, *, overwrite: bool = False) 
         if isinstance(error, OSError) and not isinstance(error, KappsError):
             raise OutputError(_why(path, error)) from error
         raise
+
+
+def check_free(path: Path, version: int | None, *, overwrite: bool = False) -> None:
+    """Refuse a version that exists, so that a caller learns it before any work is done.
+
+    Raises:
+        OutputError: `path/version` is there, and `overwrite` was not asked for.
+    """
+    target = path / str(version)
+    if version is not None and target.exists() and not overwrite:
+        raise OutputError(
+            f"{target} exists already: give another version (or none, for the next one), or ask to overwrite it"
+        )
 
 
 def _publish(staging: Path, target: Path, beside: dict[Path, bytes]) -> None:

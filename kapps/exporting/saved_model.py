@@ -43,7 +43,7 @@ from kapps.data.images import decode_image
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import RecipeError, SavedModelError, UnknownNameError
 from kapps.exporting import flops, integrity, warmup
-from kapps.exporting.atomic import staged_version
+from kapps.exporting.atomic import check_free, staged_version
 from kapps.exporting.card import Card, check_facts
 
 ENCODED_FORMATS = ["png", "jpeg", "gif", "bmp"]
@@ -98,6 +98,7 @@ def export(
     facts = check_facts(card or {})
     if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 1):
         raise RecipeError(f"version should be a positive integer or None, got {version!r}")
+    check_free(path, version, overwrite=overwrite)
     shape = _check_model(model, preprocessing)
     labels = _check_labels(labels, model.outputs[0].shape[-1])
     if not isinstance(top_k, int) or top_k < 1:

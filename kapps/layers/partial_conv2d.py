@@ -76,7 +76,8 @@ class PartialConv2D(keras.layers.Layer):
 
     def full_kernel(self):
         """The kernel of the equal full convolution: [size, size, inputs, outputs], zero where nothing is connected."""
-        return ops.reshape(ops.matmul(self.kernel, ops.cast(self._scatter, self.compute_dtype)), self._full_shape)
+        pairs = ops.reshape(self.kernel, (self.size**2, -1))  # two axes: a product of more is far slower to differentiate
+        return ops.reshape(ops.matmul(pairs, ops.cast(self._scatter, self.compute_dtype)), self._full_shape)
 
     def call(self, inputs):
         z = ops.conv(inputs, self.full_kernel(), padding="valid", data_format="channels_last")
