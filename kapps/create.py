@@ -32,6 +32,7 @@ def create_model(
     weights: str | Path | None = None,
     classifier_activation: str | None = "softmax",
     config: Mapping[str, object] | None = None,
+    auxiliary: bool = False,
 ) -> keras.Model:
     """One architecture of the catalogue as a Keras model.
 
@@ -44,10 +45,11 @@ def create_model(
         classifier_activation: of the head; None gives the scores (logits). With a single class `"softmax"` means its
             limit, the sigmoid: the softmax against one silent class whose score is 0.
         config: values for fields of the variant's configuration, e.g. `{"hidden": (128,) * 4}`.
+        auxiliary: build the paper's auxiliary classifiers, too, as training uses them (GoogLeNet, Inception v3).
 
     Returns:
         A model from float32 [B, *input_shape] to [B, num_classes], the layer `predictions`. Each named feature is
-        the output of the layer of the same name.
+        the output of the layer of the same name. With `auxiliary` a dict: `"predictions"` and the auxiliary outputs.
 
     Raises:
         UnknownNameError: no architecture has this name; the message gives the nearest.
@@ -70,6 +72,13 @@ def create_model(
             outputs = module.classify(settings, features, classes, activation)
     else:
         outputs = classification.classify(last, classes, activation)
+    if auxiliary:
+        if not classes or not hasattr(module, "auxiliary"):
+            raise RecipeError(
+                f"{name} has no auxiliary classifiers{'' if classes else ' without a head'}: leave them out"
+            )
+        with _recipe_errors(name, image.shape[1:]):
+            outputs = {"predictions": outputs, **module.auxiliary(settings, features, classes, activation)}
     model_class = getattr(module, "MODEL", keras.Model) if classes else keras.Model
     model = model_class(inputs=image, outputs=outputs, name=name)
 
