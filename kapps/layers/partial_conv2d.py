@@ -76,7 +76,8 @@ class PartialConv2D(keras.layers.Layer):
 
     def full_kernel(self):
         """The kernel of the equal full convolution: [size, size, inputs, outputs], zero where nothing is connected."""
-        pairs = ops.reshape(self.kernel, (self.size**2, -1))  # two axes: a product of more is far slower to differentiate
+        # Two axes, as a product of more is far slower to differentiate.
+        pairs = ops.reshape(self.kernel, (self.size**2, -1))
         return ops.reshape(ops.matmul(pairs, ops.cast(self._scatter, self.compute_dtype)), self._full_shape)
 
     def call(self, inputs):
