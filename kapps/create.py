@@ -18,7 +18,8 @@ import keras
 from kapps import catalog
 from kapps.errors import KappsError, RecipeError, UnknownNameError, WeightsError, nearest
 from kapps.heads import classification
-from kapps.weights.local_file import load_weights, open_archive
+from kapps.weights.loading import load_weights
+from kapps.weights.local_file import open_archive
 
 # Keras stores the members of a .keras file as they are; a file that swells far beyond its size on disk is an attack.
 _MAX_UNPACKED_RATIO = 20
@@ -40,8 +41,10 @@ def create_model(
         name: a name of the catalogue, see `kapps.list_models()`.
         num_classes: number of outputs; None = the entry's own; 0 = no head, the last feature is the output.
         input_shape: channels last, without the batch; None = the entry's own.
-        weights: a `.weights.h5` or `.keras` file of the same architecture. A head with another number of classes than
-            the file's stays as initialised, and a line in the log `kapps` says so.
+        weights: `"imagenet"` (see `kapps weights list`), `"hf://timm/resnet50.a1_in1k"`, or a file: `.weights.h5`,
+            `.keras`, `.h5` of `keras.applications`, `.safetensors` or `.pth` with the names of torchvision or timm. A
+            head with another number of classes than the file's stays as initialised, and a line in the log `kapps`
+            says so.
         classifier_activation: of the head; None gives the scores (logits). With a single class `"softmax"` means its
             limit, the sigmoid: the softmax against one silent class whose score is 0.
         config: values for fields of the variant's configuration, e.g. `{"hidden": (128,) * 4}`.
@@ -84,7 +87,8 @@ def create_model(
 
     if weights is not None:
         body = {layer.name for layer in keras.Model(image, last).layers}
-        load_weights(model, weights, optional={layer.name for layer in model.layers} - body)
+        head = {layer.name for layer in model.layers} - body
+        load_weights(model, name, weights, optional=head, partial=not classes)
     return model
 
 
@@ -103,7 +107,7 @@ def create_backbone(
     _, _, image, named = _build(name, input_shape, config)
     model = keras.Model(inputs=image, outputs=named, name=f"{name}_backbone")
     if weights is not None:
-        load_weights(model, weights)
+        load_weights(model, name, weights, partial=True)
     return model
 
 

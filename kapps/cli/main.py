@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import kapps
-from kapps.cli import bench, data, demo, evaluate, export, info, predict, tables, train
+from kapps.cli import bench, data, demo, evaluate, export, info, predict, tables, train, weights
 from kapps.cli import list as list_
 from kapps.cli.console import print_error
 from kapps.errors import KappsError
@@ -53,6 +53,7 @@ app.command("bench")(bench.command)
 app.command("export")(export.command)
 app.command("data")(data.command)
 app.command("demo")(demo.command)
+app.add_typer(weights.app, name="weights")
 app.command("tables", hidden=True)(tables.command)
 
 

@@ -6,13 +6,14 @@ file is run, and no more is read from it than the model's own shapes ask for.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import h5py
@@ -46,18 +47,63 @@ def load_weights(model: keras.Model, path: str | Path, *, optional: Collection[s
         WeightsError: the file is missing or damaged, or a layer that is not optional is missing or has another shape.
     """
     path = Path(path)
+    with _opened(path, model) as file:
+        values, fresh = _matching_values(model, file, path, frozenset(optional))
+    for variable, value in values:
+        variable.assign(value)
+    return fresh
+
+
+def layer_names(path: str | Path, model: keras.Model) -> list[str]:
+    """The names of the layers that a `.weights.h5` or `.keras` file has weights for.
+
+    Raises:
+        WeightsError: as `load_weights`.
+    """
+    with _opened(Path(path), model) as file:
+        return list(_datasets_by_layer(file))
+
+
+def numbered_tensors(path: str | Path, model: keras.Model) -> dict[str, np.ndarray]:
+    """A file's tensors as `layer/variable`: Keras 3 only numbers them, their kinds follow from how many there are.
+
+    Raises:
+        WeightsError: as `load_weights`; also layers of other kinds than convolution, dense and batch normalisation.
+    """
+    kinds = {
+        1: ("kernel",),
+        2: ("kernel", "bias"),
+        3: ("depthwise_kernel", "pointwise_kernel", "bias"),
+        4: ("gamma", "beta", "moving_mean", "moving_variance"),
+    }
+    largest = max(math.prod(weight.shape) for weight in model.weights)
+    tensors = {}
+    with _opened(Path(path), model) as file:
+        for layer, parts in _datasets_by_layer(file).items():
+            datasets = [dataset for own in parts.values() for dataset in own]
+            names: tuple[str, ...] = kinds.get(len(datasets), ())
+            if len(datasets) == 2 and datasets[1].ndim == 4:
+                names = ("depthwise_kernel", "pointwise_kernel")
+            if len(datasets) == 3 and datasets[0].ndim == 1:  # a batch normalisation without scale
+                names = ("beta", "moving_mean", "moving_variance")
+            for name, dataset in zip(names, datasets, strict=False):
+                if dataset.external or dataset.is_virtual or dataset.size > largest:
+                    raise WeightsError(f"{path}: layer {layer!r} expected at most {largest} numbers within the file")
+                tensors[f"{layer}/{name}"] = np.asarray(dataset)
+    return tensors
+
+
+@contextlib.contextmanager
+def _opened(path: Path, model: keras.Model) -> Iterator[h5py.File]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected weights for {model.name} (.weights.h5 or .keras)")
     with tempfile.TemporaryDirectory() as scratch:
         hdf5 = unpack_weights(path, Path(scratch), model) if path.suffix == ".keras" else path
         try:
             with h5py.File(hdf5) as file:
-                values, fresh = _matching_values(model, file, path, frozenset(optional))
+                yield file
         except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on foreign or damaged files
             raise WeightsError(f"{path}: not a readable HDF5 weights file ({_one_line(error)})") from None
-    for variable, value in values:
-        variable.assign(value)
-    return fresh
 
 
 def _matching_values(model: keras.Model, file: h5py.File, path: Path, optional: frozenset[str]):

@@ -63,6 +63,11 @@ def publishers(name: str) -> list[str]:
     return found + [publisher for variant, publisher in getattr(tables, "RECORDED", {}) if variant == name]
 
 
+def recorded_sizes(name: str, publisher: str) -> tuple[tuple[int, int], ...]:
+    """(height, width) of each recording of a reference, the default first."""
+    return family(catalog.info(name).module).RECORDED[name, publisher].input_sizes
+
+
 def against_keras(model: keras.Model, input_shape: Sequence[int] | None = None) -> Parity:
     """Compare with `keras.applications`, built here with the same seeded weights.
 
@@ -167,7 +172,7 @@ def _outputs(model: keras.Model, names, image: np.ndarray) -> dict[str, np.ndarr
     """The named layers' outputs and the model's own: under its keys, or under ""."""
     layers = {name: model.get_layer(name).output for name in names}
     own = model.output if isinstance(model.output, dict) else {"": model.output}
-    outputs = keras.Model(model.inputs, {**layers, **own})(image, training=False)
+    outputs = keras.Model(model.inputs[0], {**layers, **own})(image, training=False)
     return {name: np.asarray(value) for name, value in outputs.items()}
 
 
