@@ -19,7 +19,8 @@ def test_patterns():
 
 def test_tasks():
     assert catalog.list_models(task="logic") == ["mcculloch_pitts", "xor_net"]
-    assert set(catalog.list_models("m*", task="classification")) == {"mlp", "maxout", "mnist_convnet"}
+    assert set(catalog.list_models("m?[px]*", task="classification")) == {"mlp", "maxout"}
+    assert set(catalog.list_models("fcn*", task="segmentation")) >= {"fcn32s", "fcn16s", "fcn8s", "fcn_resnet50"}
     with pytest.raises(UnknownNameError, match="'classification'"):
         catalog.list_models(task="clasification")
 

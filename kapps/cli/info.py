@@ -28,7 +28,7 @@ def command(
     entry = catalog.info(name)
     description = module_docstring(entry.module)
     if as_json:
-        print_json({**asdict(entry), "description": description})
+        print_json({**asdict(entry), "flops": catalog.flops(name), "description": description})
         return
     print_facts(
         {
@@ -41,6 +41,7 @@ def command(
             "input": shape(entry.input_shape),
             "classes": entry.num_classes,
             "parameters": f"{entry.params:,} ({entry.params_source})",
+            "FLOPs": f"{catalog.flops(name):,} for one input" if catalog.flops(name) else "not counted",
             "file": entry.module.replace(".", "/") + ".py",
         }
     )

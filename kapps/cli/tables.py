@@ -17,7 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from kapps import catalog, paths
+from kapps.cli.console import progress
 from kapps.cli.list import shape
+from kapps.cli.tensorflow import load_tensorflow
 from kapps.errors import DataError, OutputError
 
 RECIPES = paths.PACKAGE / "recipes"
@@ -28,8 +30,13 @@ def command(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 when a table is stale.")] = False,
     readme: Annotated[Path, typer.Option(help="The page that holds the tables.")] = README,
     recipes: Annotated[Path, typer.Option(help="The folder with the *.results.json files.")] = RECIPES,
+    flops: Annotated[
+        bool, typer.Option("--flops", help="Count the float operations of all architectures anew.")
+    ] = False,
 ) -> None:
     """Write the generated tables of the README."""
+    if flops:
+        count_all()
     try:
         page = readme.read_text(encoding="utf-8")
     except OSError as error:
@@ -49,6 +56,34 @@ def command(
         raise OutputError(f"cannot write {readme}: {error.strerror}") from None
 
 
+def count_all() -> None:
+    """Write `kapps/flops.json`: the float operations of every architecture for one input."""
+    load_tensorflow()
+    from kapps.exporting.flops import count_flops_of
+
+    names = catalog.list_models()
+    with progress("counting", len(names)) as advance:
+        counts = {}
+        for name in names:
+            counts[name] = count_flops_of(name)
+            advance()
+    file = paths.PACKAGE / "flops.json"
+    beside = file.with_name(file.name + ".partial")
+    beside.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+    os.replace(beside, file)
+    catalog._flops.cache_clear()
+
+
+def operations(count: int | None) -> str:
+    """`4.1 G` for 4,100,000,000."""
+    if count is None:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
+
+
 def fill(page: str, name: str, content: str) -> str:
     """`page` with `content` between the markers of `name`."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
@@ -63,12 +98,21 @@ def fill(page: str, name: str, content: str) -> str:
 def catalogue_table() -> str:
     """Every architecture as one row, in the catalogue's order."""
     return markdown(
-        ("name", "architecture", "year", "input", "task", "parameters", "paper"),
+        ("name", "architecture", "year", "input", "task", "parameters", "FLOPs", "paper"),
         [
-            (f"`{e.name}`", e.title, e.year, shape(e.input_shape), e.task, f"{e.params:,}", e.paper)
+            (
+                f"`{e.name}`",
+                e.title,
+                e.year,
+                shape(e.input_shape),
+                e.task,
+                f"{e.params:,}",
+                operations(catalog.flops(e.name)),
+                f"[{e.paper}]({e.url})" if e.url else e.paper,
+            )
             for e in catalog.ENTRIES
         ],
-        right=("year", "parameters"),
+        right=("year", "parameters", "FLOPs"),
     )
 
 
@@ -148,8 +192,8 @@ def spread(case: Mapping[str, Any], metric: str) -> str:
 
 
 def figure(value: float, metric: str) -> str:
-    """An accuracy or error as a percentage, anything else with four significant digits."""
-    return f"{100 * value:.2f} %" if re.search(r"accuracy|error", metric) else f"{value:.4g}"
+    """An accuracy, error or IoU as a percentage, anything else with four significant digits."""
+    return f"{100 * value:.2f} %" if re.search(r"accuracy|error|IoU", metric) else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -6,8 +6,9 @@ import keras
 
 from kapps.errors import UnknownNameError
 from kapps.losses.half_squared_error import HalfSquaredError
+from kapps.losses.triplet_semi_hard import TripletSemiHard
 
-LOSSES = {"half_squared_error": HalfSquaredError}
+LOSSES = {"half_squared_error": HalfSquaredError, "triplet_semi_hard": TripletSemiHard}
 
 
 def get_loss(name: str) -> keras.losses.Loss:

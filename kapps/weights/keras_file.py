@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from kapps.errors import WeightsError
+
+_MADE_UP = re.compile(r"(conv2d|separable_conv2d|depthwise_conv2d|batch_normalization|dense)(?:_(\d+))?")
+
+
+def renumbered(layers: Iterable[str]) -> dict[str, str]:
+    """Names that Keras made up (`conv2d_7`) as they are in a fresh process: `conv2d`, `conv2d_1`, ...
+
+    Keras counts them for as long as a process lives, and began at 1 in older versions: only their order means
+    anything.
+
+    Args:
+        layers: all names of a file or a model.
+
+    Returns:
+        {name: its name in a fresh process}; names that somebody chose stay.
+    """
+    kinds: dict[str, list[tuple[int, str]]] = {}
+    names = list(layers)
+    for name in names:
+        if match := _MADE_UP.fullmatch(name):
+            kinds.setdefault(match[1], []).append((int(match[2] or 0), name))
+    fresh = {name: name for name in names}
+    for kind, numbered in kinds.items():
+        for rank, (_, name) in enumerate(sorted(numbered)):
+            fresh[name] = f"{kind}_{rank}" if rank else kind
+    return fresh
 
 
 class KerasH5File(Mapping[str, np.ndarray]):
@@ -26,10 +53,11 @@ class KerasH5File(Mapping[str, np.ndarray]):
         self._places: dict[str, str] = {}
         try:
             with h5py.File(self.path) as file:
-                root = file["model_weights"] if "model_weights" in file else file
+                root = file.get("model_weights", file)
                 if "layer_names" not in root.attrs:
                     raise WeightsError(f"{self.path}: expected an .h5 weights file of Keras, found no list of layers")
-                for layer in _texts(root.attrs["layer_names"]):
+                fresh = renumbered(_texts(root.attrs["layer_names"]))
+                for layer in fresh:
                     group = root[layer]
                     for weight in _texts(group.attrs.get("weight_names", ())):
                         dataset = group[weight]
@@ -38,7 +66,7 @@ class KerasH5File(Mapping[str, np.ndarray]):
                         if dataset.chunks and math.prod(dataset.chunks) > max(2 * dataset.size, 2**16):
                             raise WeightsError(f"{self.path}: refused, {weight} is packed in far larger chunks")
                         name = weight.rpartition("/")[2].partition(":")[0]
-                        self._places[f"{layer}/{name}"] = dataset.name
+                        self._places[f"{fresh[layer]}/{name}"] = dataset.name
         except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, WeightsError):
                 raise

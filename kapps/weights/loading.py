@@ -21,8 +21,8 @@ from kapps.errors import WeightsError
 from kapps.weights import local_file
 from kapps.weights.conversion import Layout, assign_tensors, expected_tensors
 from kapps.weights.download import Progress, fetch
-from kapps.weights.key_map import KeyMap, key_maps
 from kapps.weights.keras_file import KerasH5File
+from kapps.weights.key_map import KeyMap, key_maps
 from kapps.weights.safetensors_file import SafetensorsFile
 from kapps.weights.sources import find
 from kapps.weights.torch_file import TorchFile

@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from kapps.errors import WeightsError
+from kapps.weights.keras_file import renumbered
 
 _log = logging.getLogger("kapps")
 
@@ -61,7 +62,7 @@ def layer_names(path: str | Path, model: keras.Model) -> list[str]:
         WeightsError: as `load_weights`.
     """
     with _opened(Path(path), model) as file:
-        return list(_datasets_by_layer(file))
+        return list(renumbered(_datasets_by_layer(file)).values())
 
 
 def numbered_tensors(path: str | Path, model: keras.Model) -> dict[str, np.ndarray]:
@@ -79,7 +80,9 @@ def numbered_tensors(path: str | Path, model: keras.Model) -> dict[str, np.ndarr
     largest = max(math.prod(weight.shape) for weight in model.weights)
     tensors = {}
     with _opened(Path(path), model) as file:
-        for layer, parts in _datasets_by_layer(file).items():
+        layers = _datasets_by_layer(file)
+        fresh = renumbered(layers)
+        for layer, parts in layers.items():
             datasets = [dataset for own in parts.values() for dataset in own]
             names: tuple[str, ...] = kinds.get(len(datasets), ())
             if len(datasets) == 2 and datasets[1].ndim == 4:
@@ -89,7 +92,7 @@ def numbered_tensors(path: str | Path, model: keras.Model) -> dict[str, np.ndarr
             for name, dataset in zip(names, datasets, strict=False):
                 if dataset.external or dataset.is_virtual or dataset.size > largest:
                     raise WeightsError(f"{path}: layer {layer!r} expected at most {largest} numbers within the file")
-                tensors[f"{layer}/{name}"] = np.asarray(dataset)
+                tensors[f"{fresh[layer]}/{name}"] = np.asarray(dataset)
     return tensors
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from kapps import catalog
 from kapps.errors import UnknownNameError, WeightsError
 from kapps.weights.conversion import assign_tensors
+from kapps.weights.keras_file import renumbered
 from kapps.weights.key_map import family, key_maps
 from kapps.weights.seeded import seeded_image, seeded_positions, seeded_tensor
 
@@ -65,7 +66,7 @@ def publishers(name: str) -> list[str]:
 
 def recorded_sizes(name: str, publisher: str) -> tuple[tuple[int, int], ...]:
     """(height, width) of each recording of a reference, the default first."""
-    return family(catalog.info(name).module).RECORDED[name, publisher].input_sizes
+    return getattr(family(catalog.info(name).module), "RECORDED")[name, publisher].input_sizes  # noqa: B009
 
 
 def against_keras(model: keras.Model, input_shape: Sequence[int] | None = None) -> Parity:
@@ -89,15 +90,18 @@ def against_keras(model: keras.Model, input_shape: Sequence[int] | None = None) 
     build = getattr(keras.applications, application)
     options = {"input_shape": shape, "classes": classes, "classifier_activation": None}
     reference = build(weights=None, include_top=True, **options)
+    fresh = renumbered(layer.name for layer in reference.layers)
+    places = {fresh[layer.name]: layer.name for layer in reference.layers}
     tensors = {}
     for layer in reference.layers:
         for variable in layer.weights:
-            key = f"{layer.name}/{variable.name}"
+            key = f"{fresh[layer.name]}/{variable.name}"
             tensors[key] = seeded_tensor(key, variable.shape, channels_last=True)
             variable.assign(tensors[key])
     assign_tensors(model, tensors, _key_map(name, "keras"), layout="keras", source="keras.applications")
 
     image = seeded_image((1, *shape))
+    layers = {feature: places[layer] for feature, layer in layers.items()}
     expected = _outputs(reference, layers.values(), image)
     ours = _outputs(model, layers.keys(), image)
     features = {

@@ -105,7 +105,7 @@ SOURCES: tuple[Source, ...] = (
     _torchvision("squeezenet1_1", "squeezenet1_1-b8a52dc0", 0.58178),
     _torchvision("googlenet_bn", "googlenet-1378be20", 0.69778, {**_TORCHVISION, **_MINUS_1_TO_1}),
     _torchvision(
-        "inception_v3",
+        "inception_v3_torchvision",
         "inception_v3_google-0cc3c7bd",
         0.77294,
         {**_TF_299, "crop_ratio": 299 / 342},
@@ -119,7 +119,7 @@ SOURCES: tuple[Source, ...] = (
         _TF_299,
     ),
     _timm(
-        "inception_resnet_v2",
+        "inception_resnet_v2_timm",
         "inception_resnet_v2.tf_in1k",
         {**_TF_299, "crop_ratio": 0.8975, "interpolation": "bicubic"},
     ),

@@ -86,10 +86,7 @@ class TorchFile(Mapping[str, np.ndarray]):
         if not self.path.is_file():
             raise WeightsError(f"{self.path}: no such file; expected a PyTorch checkpoint")
         try:
-            if zipfile.is_zipfile(self.path):
-                content = self._open_archive()
-            else:
-                content = self._open_legacy()
+            content = self._open_archive() if zipfile.is_zipfile(self.path) else self._open_legacy()
             self._tensors = _state_dict(content)
         except _RefusedError as refused:
             raise WeightsError(f"{self.path}: {refused}") from None

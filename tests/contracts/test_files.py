@@ -94,7 +94,7 @@ def test_modules_with_code_start_with_future_annotations(project_files, repo):
 
 def test_tests_mirror_the_package(project_files, repo):
     """tests/<part>/ exists only where kapps/<part>/ does; what spans parts has its own named folders."""
-    spanning = {"contracts", "apps"}
+    spanning = {"contracts", "parity", "apps"}
     parts = {path.relative_to(repo).parts[1] for path in project_files if path.is_relative_to(repo / "tests")}
     folders = {part for part in parts if not part.endswith(".py") and not part.startswith(".")}
     assert {part for part in folders - spanning if not (repo / "kapps" / part).is_dir()} == set()

@@ -85,7 +85,7 @@ def test_checksums_of_publishers(url, tmp_path, checksum):
 def test_another_file_than_expected(url, tmp_path):
     with pytest.raises(WeightsError, match=r"expected a file with sha256:0000, got sha256:[0-9a-f]{64}"):
         fetch(url, folder=tmp_path, checksum="sha256:0000")
-    assert not [path for path in tmp_path.rglob("net*")]
+    assert not list(tmp_path.rglob("net*"))
 
 
 def test_broken_connections_are_resumed_where_they_broke(server, url, tmp_path):

@@ -1,0 +1,1 @@
+"""Functions from tensor to tensor that three or more architectures use."""

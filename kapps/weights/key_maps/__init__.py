@@ -1,0 +1,1 @@
+"""What other publishers call the weights of our layers: one module a family, named as its architecture's module."""
