@@ -33,7 +33,7 @@ def figure(metric: str, value: float | None) -> str:
 
 def is_share(metric: str) -> bool:
     """Whether the metric is a share from 0 to 1, which people read in percent."""
-    return re.search("accuracy|error", metric) is not None
+    return re.search("accuracy|error|IoU", metric) is not None
 
 
 def duration(seconds: float | None) -> str:

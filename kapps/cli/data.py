@@ -64,7 +64,7 @@ def command(
         "name": data.name,
         "split": data.split,
         "kind": data.kind,
-        "num_examples": sum(histogram.values()),
+        "num_examples": sum(histogram.values()) if data.num_examples is None else data.num_examples,
         "input_shape": list(data.input_shape),
         "classes": histogram,
         "source": data.source,
@@ -90,23 +90,31 @@ def command(
 
 
 def class_histogram(data: Dataset) -> dict[str, int]:
-    """How many examples each class has, by name; classes without an example are in it with 0."""
+    """How many examples each class has, by name; classes without an example are in it with 0.
+
+    Where pixels are labelled, an example counts for every class that is in it.
+    """
     import numpy as np
 
     counts = np.zeros(len(data.class_names), np.int64)
     labels = data.examples.map(lambda _, label: label).batch(256)
     with progress("counting", data.num_examples) as advance:
         for batch in labels.as_numpy_iterator():
-            counts += np.bincount(batch, minlength=len(counts))
+            present = [np.unique(label) for label in batch] if batch.ndim > 1 else [batch]
+            counts += np.bincount(np.concatenate(present), minlength=len(counts))
             advance(len(batch))
     return {name: int(number) for name, number in zip(data.class_names, counts, strict=True)}
 
 
 def contact_sheet(data: Dataset, count: int) -> Image.Image:
     """The first examples in a grid about as wide as high, each with its class under it."""
+    import numpy as np
     from PIL import Image, ImageDraw
 
-    tiles = [(_tile(image), data.class_names[label]) for image, label in data.take(count).examples.as_numpy_iterator()]
+    tiles = [
+        (_tile(image), ", ".join(data.class_names[present] for present in np.unique(label)))
+        for image, label in data.take(count).examples.as_numpy_iterator()
+    ]
     columns = max(1, round(len(tiles) ** 0.5))
     rows = -(-len(tiles) // columns)
     page = Image.new("RGB", (columns * (_TILE + 4) + 4, rows * (_TILE + _CAPTION + 4) + 4), "white")

@@ -44,6 +44,7 @@ def command(
     classes = list(result["per_class"])
     print_facts(
         {
+            **({"mean IoU": f"{result['mean_iou']:.2%}"} if "mean_iou" in result else {}),
             "accuracy": f"{result['accuracy']:.2%}",
             "error": f"{result['error']:.2%}",
             "loss": f"{result['loss']:.4f}",

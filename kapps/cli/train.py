@@ -41,16 +41,18 @@ def command(
         _series(recipe, seeds or 1, out, data_dir, changes, resume, jobs, record, as_json=as_json)
         return
     from kapps.training.fit import train
+    from kapps.training.study import headline
 
     run = train(recipe, out=out, data_dir=data_dir, seed=seed, changes=changes, resume=resume)
     if as_json:
         print_json({"folder": str(run.folder), **run.metrics})
         return
     test = run.metrics["test"]
+    metric, value = headline(test)
     print_facts(
         {
             "run folder": run.folder,
-            "test accuracy": f"{100 * test['accuracy']:.2f} % of {test['num_examples']:,}",
+            metric: f"{100 * value:.2f} % of {test['num_examples']:,}",
             "expected": "" if run.recipe.expected is None else f"{100 * run.recipe.expected.test_accuracy:.2f} %",
             "seconds": f"{run.metrics['seconds']:.0f} in {run.metrics['epochs']} epochs on {run.metrics['machine']}",
             "next": f"kapps export {run.folder} saved_models/NAME",

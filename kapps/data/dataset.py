@@ -1,7 +1,7 @@
 """A data set: examples that are read when they are needed, with what must be known about them.
 
 An example is `(input, label)`: a uint8 image `[H, W, C]`, an int16 recording `[n]`, or any numeric array, with an int64
-label. `Dataset.batches` turns examples into the float batches that a model takes.
+label, or one for every pixel, `[H, W]`. `Dataset.batches` turns examples into the float batches that a model takes.
 
 Two ways lead there. A set that fits into memory is decoded once into one uint8 array; an epoch is then a permutation of
 its rows, and scaling is done on whole batches. A larger set is streamed: records (paths, encoded bytes, numbers) are
@@ -80,6 +80,11 @@ class Dataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def label_shape(self) -> tuple[int | None, ...]:
+        """Of one label: () for a class, (H, W) for the class of every pixel."""
+        return tuple(self.examples.element_spec[1].shape)
+
     def take(self, count: int) -> Dataset:
         """The first `count` examples."""
         if count < 1:
@@ -111,7 +116,8 @@ class Dataset:
         augment: Callable[[tf.Tensor], tf.Tensor] | None = None,
         start_epoch: int = 0,
     ) -> tf.data.Dataset:
-        """Batches for a model, prefetched: inputs float32 `[B, ...]`, labels int64 `[B]`.
+        """Batches for a model, prefetched: inputs float32 `[B, ...]`, labels int64 `[B]` or
+        `[B, H, W]`.
 
         Args:
             batch_size: examples in a batch; the last one of an epoch may be smaller.
@@ -128,7 +134,8 @@ class Dataset:
             start_epoch: the number of the first epoch; give the number of finished epochs when a run is resumed.
 
         Raises:
-            DataError: images of different sizes without a preprocessing, or a preprocessing for what is not an image.
+            DataError: images of different sizes without a preprocessing, a preprocessing for what is not an image, or
+                one that would move pixels from under their labels.
         """
         if batch_size < 1:
             raise DataError(f"expected a batch size of at least 1, got {batch_size}")
@@ -140,6 +147,12 @@ class Dataset:
         if preprocessing is None and self.kind == "image" and None in self.input_shape:
             raise DataError(
                 f"images of {self.name} differ in size ({self.input_shape}): give a preprocessing with a size"
+            )
+
+        if preprocessing is not None and self.label_shape and not preprocessing.is_pointwise(self.input_shape):
+            raise DataError(
+                f"expected the preprocessing to keep the size {self.input_shape[:2]} of {self.name}, whose pixels have "
+                f"labels, got size={preprocessing.size} and fit={preprocessing.fit!r}: give that size and fit='stretch'"
             )
 
         memory = self._in_memory(preprocessing) if cache else None
@@ -269,9 +282,9 @@ def _every_epoch(value: Callable[[int], Any], spec: tf.TensorSpec, start_epoch: 
 
 def _collect(batches: tf.data.Dataset, count: int, name: str) -> tuple[tf.Tensor, tf.Tensor]:
     """All batches of `(inputs, labels)` as two tensors."""
-    spec = batches.element_spec[0]
+    spec, label_spec = batches.element_spec
     inputs = np.empty((count, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
-    labels = np.empty(count, np.int64)
+    labels = np.empty((count, *label_spec.shape[1:]), np.int64)
     filled = 0
     try:
         for some_inputs, some_labels in batches.as_numpy_iterator():

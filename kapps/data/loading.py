@@ -27,7 +27,9 @@ def load(
 
             - `"digits"`: scikit-learn's 1,797 handwritten digits, built in;
             - `"scenes"`: generated images of one shape or digit, built in;
+            - `"scene_masks"`: generated images of several, with the class of every pixel, built in;
             - a TFDS name such as `"mnist"`, prepared under `data_dir`;
+            - `"distorted_mnist"`: its digits turned, scaled and moved, each always in the same way;
             - a folder of images by class (`folder/<class>/*.jpg`, or `folder/train/<class>` and `folder/test/<class>`);
             - a `.npz` or `.npy` file;
             - `(inputs, labels)` arrays.
@@ -62,6 +64,15 @@ def load(
         from kapps.data import scenes
 
         return scenes.load_split(split)
+
+    if text == "scene_masks":
+        from kapps.data import scenes
+
+        return scenes.load_masks(split)
+    if text == "distorted_mnist":
+        from kapps.data import distorted_mnist
+
+        return distorted_mnist.load_split(split, data_dir=data_dir, download=download)
 
     path = Path(text).expanduser()
     if path.suffix in (".npz", ".npy"):

@@ -50,6 +50,11 @@ BACKGROUNDS = ("plain", "noisy", "graded", "striped", "chequered", "cloudy")
 SPLIT_SIZES = {"train": 10_000, "validation": 2_000, "test": 2_000}
 SPLIT_IMAGE_SIZE = (64, 64)
 
+# The built-in segmentation set: the scenes of another seed, with up to five objects.
+MASK_SPLIT_SIZES = {"train": 10_000, "validation": 1_000, "test": 1_000}
+MASK_CLASS_NAMES = (*CLASS_NAMES, "background")
+_MASK_SEED = 1
+
 _SUPERSAMPLING = 4
 _MIN_DIAMETER = 6
 _MIN_VISIBLE = 0.4  # no object is hidden further than that
@@ -194,10 +199,7 @@ def load_split(split: str = "train") -> Dataset:
     Raises:
         DataError: not one of the splits `SPLIT_SIZES` nor a slice of one.
     """
-    first = dict(zip(SPLIT_SIZES, np.cumsum([0, *SPLIT_SIZES.values()]).tolist(), strict=False))
-    indices = np.concatenate(
-        [first[part] + np.arange(SPLIT_SIZES[part])[rows] for part, rows in split_slices(split, SPLIT_SIZES, "scenes")]
-    )
+    indices = _split_indices(split, SPLIT_SIZES, "scenes")
 
     def draw(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scene = make_scene(0, int(index), SPLIT_IMAGE_SIZE, num_objects=(1, 1))
@@ -217,6 +219,52 @@ def load_split(split: str = "train") -> Dataset:
         split=split,
         source="generated scenes (kapps.data.scenes, seed 0)",
         licence="generated; the digits in it CC BY 4.0, UCI Machine Learning Repository",
+    )
+
+
+def load_masks(split: str = "train") -> Dataset:
+    """Scenes of up to five objects as a segmentation set: image uint8 `[64, 64, 3]`, label int64 `[64, 64]`, for each
+    pixel the index of `MASK_CLASS_NAMES`, whose last is the background.
+
+    Raises:
+        DataError: not one of the splits `MASK_SPLIT_SIZES` nor a slice of one.
+    """
+    indices = _split_indices(split, MASK_SPLIT_SIZES, "scene_masks")
+
+    def draw(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scene = make_scene(_MASK_SEED, int(index), SPLIT_IMAGE_SIZE, num_objects=(1, 5))
+        return scene.image, label_map(scene)
+
+    def decode(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = tf.numpy_function(draw, [index], (tf.uint8, tf.int64), stateful=False)
+        return tf.ensure_shape(image, (*SPLIT_IMAGE_SIZE, 3)), tf.ensure_shape(label, SPLIT_IMAGE_SIZE)
+
+    return Dataset(
+        records=tf.data.Dataset.from_tensor_slices(indices.astype(np.int64)),
+        decode=decode,
+        num_examples=len(indices),
+        input_shape=(*SPLIT_IMAGE_SIZE, 3),
+        class_names=MASK_CLASS_NAMES,
+        name="scene_masks",
+        split=split,
+        source=f"generated scenes (kapps.data.scenes, seed {_MASK_SEED})",
+        licence="generated; the digits in it CC BY 4.0, UCI Machine Learning Repository",
+    )
+
+
+def label_map(scene: Scene) -> np.ndarray:
+    """int64 `[H, W]`: for each pixel the index of its class in `MASK_CLASS_NAMES`."""
+    labels = np.full(scene.image.shape[:2], len(CLASS_NAMES), np.int64)
+    for mask, label in zip(scene.masks, scene.labels, strict=True):
+        labels[mask] = label
+    return labels
+
+
+def _split_indices(split: str, sizes: dict[str, int], name: str) -> np.ndarray:
+    """The scene numbers of a split; the splits follow each other."""
+    first = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    return np.concatenate(
+        [first[part] + np.arange(sizes[part])[rows] for part, rows in split_slices(split, sizes, name)]
     )
 
 

@@ -26,10 +26,25 @@ class _SeedOfStep(keras.random.SeedGenerator):
         return tf.random.experimental.stateless_fold_in(self.seed, self.drawn)
 
 
+def _shift_whole_pixels(images: tf.Tensor, largest: int, seed: tf.Tensor) -> tf.Tensor:
+    """Each image moved by -largest to +largest rows and columns, zeros where it was: a random piece of it in a border.
+
+    Args:
+        images: [B, H, W, C].
+        seed: [2].
+    """
+    batch, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
+    corners = tf.random.stateless_uniform([2, batch, 1], seed, 0, 2 * largest + 1, tf.int32)
+    framed = tf.pad(images, [[0, 0], [largest, largest], [largest, largest], [0, 0]])
+    rows = tf.gather(framed, corners[0] + tf.range(height), axis=1, batch_dims=1)
+    return tf.gather(rows, corners[1] + tf.range(width), axis=2, batch_dims=1)
+
+
 def make_augment(spec: AugmentSpec) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """A function (images [B, H, W, C] float32, seed [2] int) -> distorted images of the same shape.
 
-    Uncovered corners are filled with the nearest pixel, so the background stays what the preprocessing made of it.
+    Uncovered corners are filled with the nearest pixel, so the background stays what the preprocessing made of it;
+    only `crop` puts zeros there.
     """
     kinds = keras.layers
     layers: list[keras.layers.Layer] = []
@@ -53,6 +68,9 @@ def make_augment(spec: AugmentSpec) -> Callable[[tf.Tensor, tf.Tensor], tf.Tenso
             shape = images.shape
             images = layer.transform_images(images, transformation, training=True)
             images = tf.ensure_shape(images, shape)
+        if spec.crop:
+            seeds = tf.random.experimental.stateless_fold_in(seed, len(layers))
+            images = tf.ensure_shape(_shift_whole_pixels(images, spec.crop, seeds), images.shape)
         return images
 
     return augment

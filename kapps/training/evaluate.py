@@ -1,4 +1,4 @@
-"""`kapps.evaluate`: how good a classifier is on a labelled data set."""
+"""`kapps.evaluate`: how good a classifier, of images or of their pixels, is on a labelled data set."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kapps.data import load
 from kapps.data.dataset import Dataset
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import DataError, RecipeError
+from kapps.metrics.mean_iou import intersection_over_union
 from kapps.predict import Predictor
 from kapps.predict import load as load_predictor
 
@@ -31,8 +32,7 @@ def evaluate(
 
     Args:
         model: a Keras model, a predictor, a `saved_models/` folder, a run folder or a `.keras` file. Its output must be
-        one
-            score a class, [B, N].
+            one score a class, [B, N], or for every pixel, [B, H, W, N].
         data: whatever `kapps.data.load` takes, or a `Dataset`.
         split: which part of it.
         data_dir: where TensorFlow Datasets keeps its prepared sets.
@@ -42,6 +42,8 @@ def evaluate(
     Returns:
         `accuracy` and `error` in [0, 1]; `loss`: the mean of -log of the right class' score, in nats; `num_examples`;
         `per_class`: label -> {`precision`, `recall`, `count`}; `confusion`: rows are true classes, columns answers.
+        Where pixels are labelled, all these are about pixels, but `num_examples` counts images; and there are each
+        class' `iou` and `mean_iou`, over the classes that are there or were answered.
 
     Raises:
         DataError: the data has no labels that fit the model's outputs.
@@ -51,18 +53,26 @@ def evaluate(
     dataset = data if isinstance(data, Dataset) else load(data, split, data_dir=data_dir)
     names = dataset.class_names
     confusion = np.zeros((len(names), len(names)), np.int64)
-    loss = 0.0
+    loss, seen = 0.0, 0
     for images, labels in dataset.batches(batch_size, preprocessing=preprocessing).as_numpy_iterator():
         scores = scores_of(images)
-        if scores.ndim != 2 or scores.shape[1] != len(names):
+        if scores.shape != (*labels.shape, len(names)):
             raise DataError(
                 f"expected a model with one output for each of the {len(names)} classes of {dataset.name}, "
                 f"but its output has the shape {scores.shape}: evaluate it on the data it was made for"
             )
+        seen += len(labels)
+        labels, scores = labels.reshape(-1), scores.reshape(-1, len(names))
         np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
         right = scores[np.arange(len(labels)), labels]
         loss += float(-np.log(np.clip(right, 1e-7, None)).sum())
-    return _figures(confusion, loss, names)
+    figures = _figures(confusion, loss, names)
+    if dataset.label_shape:
+        iou = intersection_over_union(confusion)
+        for name, value in zip(names, iou, strict=True):
+            figures["per_class"][name]["iou"] = None if np.isnan(value) else float(value)
+        figures |= {"num_examples": seen, "mean_iou": float(np.nanmean(iou))}
+    return figures
 
 
 def _figures(confusion: np.ndarray, loss: float, names: tuple[str, ...]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from kapps.training.augment import make_augment
 from kapps.training.evaluate import evaluate
 from kapps.training.optimizers import make_optimizer
 from kapps.training.plots import plot_curves
-from kapps.training.recipe import DataSpec, Recipe, Study, change, load_recipe, parse_changes, to_dict
+from kapps.training.recipe import DataSpec, Recipe, Study, change, describes, load_recipe, parse_changes, to_dict
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ def _train(recipe: Recipe, folder: Path, *, data_dir: str | Path | None, resume:
             optimizer=make_optimizer(recipe.optimizer, recipe.schedule, epochs=recipe.epochs, steps_per_epoch=steps),
             loss=get_loss(recipe.loss),
             metrics=["accuracy"],
+            jit_compile="auto" if recipe.xla else False,
         )
         _begin(folder, recipe, model)  # not before data and model are known to be right: nothing is left behind
         backup = watch.Backup(folder / "backup")
@@ -181,7 +182,9 @@ def _measure(model: keras.Model, recipe: Recipe, test: Dataset, log: watch.Log) 
     return {
         "title": recipe.title,
         "seed": recipe.seed,
-        "test": {key: result[key] for key in ("accuracy", "error", "loss", "num_examples")},
+        "test": {
+            key: result[key] for key in ("mean_iou", "accuracy", "error", "loss", "num_examples") if key in result
+        },
         "labels": list(test.class_names),
         "epochs": len(log.rows),
         "seconds": round(sum(row["seconds"] for row in log.rows), 1),
@@ -242,6 +245,10 @@ def training_batches(data: Dataset, recipe: Recipe, *, first_epoch: int) -> tf.d
     ).repeat()
     if spec.augment is None:
         return batches
+    if data.label_shape:
+        raise RecipeError(
+            f"data.augment would move the pixels of {data.name} from under their labels: leave it out (None)"
+        )
     augment = make_augment(spec.augment)
     return (
         batches.enumerate(first_epoch * steps)
@@ -291,7 +298,7 @@ def _look_into(folder: Path, recipe: Recipe, *, resume: bool) -> Run | None:
             shutil.rmtree(folder / name, ignore_errors=True)
         file.unlink()
     if file.exists():
-        if json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(to_dict(recipe))):
+        if not describes(json.loads(file.read_text(encoding="utf-8")), recipe):
             raise RecipeError(
                 f"{folder} holds a run of another recipe: give another output folder, "
                 "or start anew there (resume=False, --no-resume)"

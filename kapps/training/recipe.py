@@ -54,6 +54,8 @@ class AugmentSpec:
 
     Attributes:
         shift: largest shift as a fraction of height and width.
+        crop: largest shift in whole pixels, which changes no pixel; what is uncovered is 0, and the mean if the
+            preprocessing subtracts it. 4 is usual for CIFAR: a random 32x32 piece of an image with a border of 4.
         rotate: largest turn in degrees, both ways.
         zoom: largest change of scale, 0.1 = 90 % to 110 %; the sides change independently.
         shear: largest shear factor.
@@ -62,6 +64,7 @@ class AugmentSpec:
     """
 
     shift: Fraction = 0.0
+    crop: Annotated[int, Field(ge=0)] = 0
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     zoom: Fraction = 0.0
     shear: Fraction = 0.0
@@ -154,6 +157,8 @@ class Recipe:
         loss: a Keras loss that takes integer labels, or `half_squared_error`.
         early_stopping: needs `data.validation`; None = all epochs are run.
         mixed_precision: compute in float16, keep weights in float32 (for GPUs; on most CPUs it is slower).
+        xla: compile the training step with XLA. Without it TensorFlow's own operations run; their convolutions are
+            faster on CPUs: a ResNet's epoch takes about half the time.
         seed: everything random follows from it: weights, order, dropout, distortions.
     """
 
@@ -166,6 +171,7 @@ class Recipe:
     epochs: Count = 10
     early_stopping: EarlyStopping | None = None
     mixed_precision: bool = False
+    xla: bool = True
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     expected: Expected | None = None
 
@@ -253,6 +259,14 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
         return pydantic.TypeAdapter(Recipe).validate_python(data)
     except pydantic.ValidationError as error:
         raise RecipeError(_first_fault(error)) from None
+
+
+def describes(data: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether plain data is this recipe; it may be from a time when the recipe had fewer fields."""
+    try:
+        return to_dict(from_dict(data)) == to_dict(recipe)
+    except RecipeError:
+        return False
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -15,7 +15,7 @@ from typing import Any
 from kapps.errors import KappsError, TrainingError
 from kapps.training.callbacks import read_log, written_whole
 from kapps.training.plots import plot_curves, plot_study
-from kapps.training.recipe import Recipe, Study, change, load_recipe, recipe_module_file, to_dict
+from kapps.training.recipe import Recipe, Study, change, describes, load_recipe, recipe_module_file, to_dict
 
 
 def run_seeds(
@@ -44,7 +44,7 @@ def run_seeds(
 
     Returns:
         what `results.json` holds: `recipe`, `title`, `command`, `seeds`, and `values`, `median`, `min`, `max` (test
-        accuracy), for a study the same for each of its `cases`.
+        accuracy, or mean IoU where pixels are labelled), for a study the same for each of its `cases`.
 
     Raises:
         TrainingError: a run failed; the line is that of the run.
@@ -83,7 +83,7 @@ def _run_all(
     """Run every planned run, `jobs` of them at a time, each worker with its share of the cores."""
     waiting = []
     for recipe, folder in plan:
-        if resume and (folder / "metrics.json").exists() and _same_recipe(folder, to_dict(recipe)):
+        if resume and (folder / "metrics.json").exists() and _same_recipe(folder, recipe):
             report(_line(folder))
         else:
             waiting.append((to_dict(recipe), folder, data_dir, resume))
@@ -124,12 +124,22 @@ def _run(recipe: dict[str, Any], folder: Path, data_dir: str | Path | None, resu
     return folder
 
 
+def headline(test: Mapping[str, float]) -> tuple[str, float]:
+    """What a run is judged by, and its value: mean IoU where pixels were labelled, else accuracy.
+
+    Args:
+        test: `test` of `metrics.json`.
+    """
+    return ("test mean IoU", test["mean_iou"]) if "mean_iou" in test else ("test accuracy", test["accuracy"])
+
+
 def _line(folder: Path) -> str:
-    return f"{folder}: test accuracy {100 * _read_run(folder)['test']['accuracy']:.2f} %"
+    name, value = headline(_read_run(folder)["test"])
+    return f"{folder}: {name} {100 * value:.2f} %"
 
 
-def _same_recipe(folder: Path, recipe: dict[str, Any]) -> bool:
-    return json.loads((folder / "recipe.json").read_text(encoding="utf-8")) == json.loads(json.dumps(recipe))
+def _same_recipe(folder: Path, recipe: Recipe) -> bool:
+    return describes(json.loads((folder / "recipe.json").read_text(encoding="utf-8")), recipe)
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
@@ -154,7 +164,7 @@ def _sum_up(
         "title": recipe.title,
         "command": f"kapps train {name} --data-dir DIR --seeds {len(seeds)}" + (f" --jobs {jobs}" if jobs > 1 else ""),
         "data": base.data.name,
-        "metric": "test accuracy",
+        "metric": headline(runs[0]["test"])[0],
         "seeds": list(seeds),
         "seconds": statistics.median(run["seconds"] for run in runs),
         "jobs": jobs,
@@ -177,7 +187,7 @@ def _sum_up(
 
 
 def _spread(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    values = [run["test"]["accuracy"] for run in runs]
+    values = [headline(run["test"])[1] for run in runs]
     return {
         "values": values,
         "median": statistics.median(values),
@@ -193,8 +203,9 @@ def _plot(recipe: Recipe | Study, by_case: Mapping[str, Sequence[Mapping[str, An
         return
     column = "val_accuracy" if recipe.base.data.validation else "accuracy"
     curves = {label: [[row[column] for row in run["log"]] for run in case] for label, case in by_case.items()}
-    finals = {label: [run["test"]["accuracy"] for run in case] for label, case in by_case.items()}
-    plot_study(curves, finals, path, title=recipe.title)
+    finals = {label: [headline(run["test"])[1] for run in case] for label, case in by_case.items()}
+    metric = next(headline(run["test"])[0] for case in by_case.values() for run in case)
+    plot_study(curves, finals, path, title=recipe.title, metric=metric)
 
 
 def _slug(label: str) -> str:

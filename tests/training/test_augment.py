@@ -17,7 +17,7 @@ def images() -> tf.Tensor:
     return tf.constant(pixels)
 
 
-EVERYTHING = AugmentSpec(shift=0.1, rotate=20, zoom=0.2, shear=0.1, flip=True, contrast=0.2)
+EVERYTHING = AugmentSpec(shift=0.1, rotate=20, zoom=0.2, shear=0.1, flip=True, contrast=0.2, crop=2)
 
 
 def test_the_same_seed_gives_the_same_images_and_another_seed_others(images):
@@ -48,6 +48,22 @@ def test_a_shift_stays_within_its_bound_and_uncovered_pixels_are_background(imag
         assert columns.max() <= 15
         assert moved.min() == -1.0
         np.testing.assert_allclose((moved + 1).sum(axis=(1, 2, 3)), 32.0, rtol=1e-4)
+
+
+def test_a_crop_shifts_by_whole_pixels_in_both_directions_and_leaves_zeros(images):
+    corners = set()
+    for seed in range(40):
+        moved = make_augment(AugmentSpec(crop=2))(images, tf.constant([seed, 0])).numpy()
+        assert set(np.unique(moved)) <= {-1.0, 0.0, 1.0}  # nothing is interpolated
+        for image in moved[..., 0]:
+            rows, columns = np.nonzero(image > 0)
+            top, left = rows.min(), columns.min()
+            np.testing.assert_array_equal(image[top : top + 4, left : left + 4], 1)
+            expected = np.zeros((24, 24), np.float32)  # the image in a border of two zeros
+            expected[2:22, 2:22] = images[0, ..., 0]
+            np.testing.assert_array_equal(image, expected[10 - top :][:20, 10 - left :][:, :20])
+            corners.add((int(top), int(left)))
+    assert corners == {(row, column) for row in range(6, 11) for column in range(6, 11)}
 
 
 def test_it_works_in_a_data_pipeline(images):

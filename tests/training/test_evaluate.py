@@ -7,8 +7,10 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kapps
+from kapps.data.dataset import Dataset
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import DataError, RecipeError
 
@@ -77,3 +79,30 @@ def test_a_keras_file_and_a_saved_model_give_what_the_model_gives(tmp_path):
     assert from_file["confusion"] == direct["confusion"]
     assert exported["confusion"] == direct["confusion"]
     assert exported["loss"] == pytest.approx(direct["loss"], rel=1e-4)
+
+
+def test_labelled_pixels_by_hand():
+    """Two pictures of four pixels whose values are the answers; class 2 is nowhere."""
+    image = keras.Input((2, 2, 1))
+    table = np.full((3, 3), 0.1, np.float32) + 0.7 * np.eye(3, dtype=np.float32)
+    model = keras.Model(image, keras.layers.Reshape((2, 2, 3))(keras.layers.Embedding(3, 3, weights=[table])(image)))
+    answers = np.array([[[0, 0], [1, 1]], [[0, 1], [1, 1]]], np.uint8)[..., None]
+    labels = np.array([[[0, 0], [0, 1]], [[0, 1], [1, 1]]])
+    data = Dataset(
+        records=tf.data.Dataset.from_tensor_slices((answers, labels)),
+        decode=None,
+        num_examples=2,
+        input_shape=(2, 2, 1),
+        class_names=("a", "b", "c"),
+        name="pixels",
+        split="test",
+        source="",
+        licence="",
+    )
+    result = kapps.evaluate(model, data, preprocessing=PLAIN, batch_size=1)
+    assert result["confusion"] == [[3, 1, 0], [0, 4, 0], [0, 0, 0]]
+    assert result["accuracy"] == pytest.approx(7 / 8)
+    assert result["loss"] == pytest.approx(-(7 * math.log(0.8) + math.log(0.1)) / 8, rel=1e-5)
+    assert [figures["iou"] for figures in result["per_class"].values()] == [3 / 4, 4 / 5, None]
+    assert result["mean_iou"] == pytest.approx((3 / 4 + 4 / 5) / 2)
+    assert result["num_examples"] == 2

@@ -72,6 +72,20 @@ def test_a_run_learns_and_leaves_one_folder(whole_run):
     assert any((whole_run.folder / "tensorboard").rglob("events*"))
 
 
+@pytest.mark.parametrize(("xla", "jit_compile"), [(True, "auto"), (False, False)])
+def test_the_step_is_compiled_by_xla_unless_the_recipe_says_no(tmp_path, monkeypatch, xla, jit_compile):
+    seen = []
+
+    def compile_only(self, *args, **options):
+        seen.append(options["jit_compile"])
+        raise RecipeError("seen enough")
+
+    monkeypatch.setattr(keras.Model, "compile", compile_only)
+    with pytest.raises(RecipeError, match="seen enough"):
+        kapps.train(change(RECIPE, {"xla": xla}), out=tmp_path / "run", progress=False)
+    assert seen == [jit_compile]
+
+
 def test_the_model_in_the_folder_is_the_one_that_was_measured(whole_run):
     result = kapps.evaluate(whole_run.folder, "digits")
     assert result["accuracy"] == whole_run.metrics["test"]["accuracy"]

@@ -15,6 +15,7 @@ from kapps.training.recipe import (
     Recipe,
     Study,
     change,
+    describes,
     from_dict,
     list_recipes,
     load_recipe,
@@ -35,6 +36,15 @@ def recipe() -> Recipe:
 def test_survives_json(recipe):
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == from_dict(to_dict(recipe))
     assert to_dict(from_dict(to_dict(recipe))) == to_dict(recipe)
+
+
+def test_a_file_from_before_a_field_existed_describes_the_same_recipe(recipe):
+    data = to_dict(recipe)
+    del data["xla"]
+    assert describes(data, recipe)
+    assert not describes(data, change(recipe, {"xla": False}))
+    assert not describes({**data, "epochs": 3}, recipe)
+    assert not describes({**data, "no such field": 3}, recipe)
 
 
 @pytest.mark.parametrize("name", list_recipes())
