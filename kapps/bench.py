@@ -1,26 +1,35 @@
-"""How long one answer takes: the exported model from PNG bytes, its network alone, and Keras' own `predict`.
+"""How long an answer takes: an exported model beside Keras' own `predict` (`bench`), or beside others (`compare`).
 
-The three take turns within one run, so that whatever else the machine does falls on all of them alike; their ratios are
-steadier than their times.
+All that is measured takes turns within one run, so that whatever else the machine does falls on all alike; the ratios
+are steadier than the times.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import io
+import math
 import os
 import platform
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
-from kapps.errors import RecipeError
+from kapps import catalog, engines
+from kapps.errors import MissingExtraError, RecipeError, SavedModelError, UnknownNameError
 from kapps.predict import Predictor, load
 
 _ROUNDS = 20
 _WARM_UP = 10
+
+# Seconds before a call in `compare`: the threads of the one before go on spinning for a while, and have to be gone.
+_PAUSE = 0.02
 
 
 class Latency(TypedDict):
@@ -38,7 +47,8 @@ class Bench(TypedDict):
     Attributes:
         image: what was asked, in words.
         predictor: `predictor(png_bytes)`: decoding, preprocessing, network, labels, to plain Python.
-        network: the signature `serving_tensors` on the preprocessed image.
+        engine: what computed the scores.
+        network: that engine on the preprocessed image.
         keras_predict: `keras.Model.predict` on the preprocessed image; None if there is no Keras model to compare with.
         network_share: the network's median as a part of the predictor's.
         times_faster_than_keras: Keras' median in units of the predictor's; None like `keras_predict`.
@@ -48,6 +58,7 @@ class Bench(TypedDict):
     model: str
     version: int
     image: str
+    engine: str
     predictor: Latency
     network: Latency
     keras_predict: Latency | None
@@ -86,13 +97,10 @@ def bench(
     tensor = predictor.preprocess(image)
     keras_model = _keras_model(predictor) if keras_calls else None
 
-    import tensorflow as tf
-
-    constant = tf.constant(tensor)
     # Keras gives plain numbers; the network has to hand its numbers over as well to be compared.
     contenders: list[tuple[Callable[[], Any], int]] = [
         (lambda: predictor(image), calls),
-        (lambda: predictor.tensor_function(image=constant)["probabilities"].numpy(), calls),
+        (lambda: predictor.predict_tensors(tensor), calls),
     ]
     if keras_model is not None:
         contenders.append((lambda: keras_model.predict(tensor, verbose=0), keras_calls))
@@ -103,25 +111,334 @@ def bench(
         "model": predictor.card.name,
         "version": predictor.card.version,
         "image": words,
+        "engine": predictor.engine,
         "predictor": whole,
         "network": network,
         "keras_predict": keras,
         "network_share": network["median"] / whole["median"],
         "times_faster_than_keras": keras["median"] / whole["median"] if keras else None,
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cpus": engines.processors(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
 
 
-def _take_turns(contenders: list[tuple[Callable[[], Any], int]]) -> list[list[float]]:
+# `compare` -----------------------------------------------------------------------------------------------------------
+
+OURS = "kapps"
+
+# What `kapps bench --against` takes -> the engine of ours that is the same runtime.
+AGAINST: dict[str, str | None] = {
+    "keras": None,
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "litert": "litert",
+    "torchvision": None,
+}
+
+# Given a batch, what has to be called to get its scores: laying out the batch as one likes it is not timed.
+_Network: TypeAlias = Callable[[np.ndarray], Callable[[], np.ndarray]]
+
+
+class Row(TypedDict):
+    """One contender at one batch size.
+
+    Attributes:
+        contender: `"kapps"`, the optimised export in TensorFlow, or a name of `AGAINST`.
+        batch: images in one call.
+        median: milliseconds a call. p25, p75: half of the calls lie between these.
+        calls: how many were measured.
+        ratio: the median in units of ours at the same batch size.
+        difference: largest one of the scores from ours, in their standard deviations.
+    """
+
+    contender: str
+    batch: int
+    median: float
+    p25: float
+    p75: float
+    calls: int
+    ratio: float
+    difference: float
+
+
+class Comparison(TypedDict):
+    """What `compare` measured.
+
+    Attributes:
+        model: name or path. weights: where they come from, in words.
+        input_shape: [h, w, c] of one image; all compute in float32.
+        rows: ours first, at each batch size.
+        fastest: batch size, as text -> the contender with the lowest median.
+        threads: that each contender was given. cpus: processors that this process may use. machine: what kind they are.
+        versions: package -> version.
+    """
+
+    model: str
+    weights: str
+    input_shape: list[int]
+    rows: list[Row]
+    fastest: dict[str, str]
+    threads: int
+    cpus: int
+    machine: str
+    versions: dict[str, str]
+
+
+def compare(
+    model: str | os.PathLike[str],
+    against: Sequence[str],
+    *,
+    threads: int | None = None,
+    calls: int = 20,
+    batches: Sequence[int] = (1, 8),
+) -> Comparison:
+    """Measure the network of an export beside other runtimes and libraries with the same weights.
+
+    Args:
+        model: an exported model, or a name of the catalogue: it is then built with seeded weights and exported
+            optimised (and for the runtimes in `against`) into a temporary folder.
+        against: names of `AGAINST`. `"keras"` is the SavedModel that `keras.Model.export` writes. `"torchvision"` is
+            for names of the catalogue only. An exported model has the runtimes that it was exported for.
+        threads: for each contender; None for one a processor. TensorFlow takes them once a process.
+        calls: of each contender, at each batch size.
+        batches: the batch sizes.
+
+    Raises:
+        UnknownNameError: neither a path nor a name of the catalogue, or a name that is not in `AGAINST`.
+        MissingExtraError: a runtime that is not installed.
+        RecipeError: numbers below 1; torchvision where it has no such model; TensorFlow runs with other threads.
+        SavedModelError: a model that cannot be loaded or exported, or was not exported for a runtime.
+    """
+    if calls < 1 or not batches or min(batches) < 1 or (threads is not None and threads < 1):
+        raise RecipeError(
+            f"expected at least 1 call, thread and image, got {calls} calls, {threads} threads, batches {list(batches)}"
+        )
+    against = list(dict.fromkeys(against))
+    for name in against:
+        if name not in AGAINST:
+            raise UnknownNameError("contender", name, AGAINST)
+    if "torchvision" in against and not engines.is_installed("torchvision"):
+        raise MissingExtraError("torchvision", "torch")
+    threads = threads or engines.processors()
+    if not os.path.exists(model):
+        catalog.info(str(model))  # an unknown name is answered with the nearest
+    _set_tensorflow_threads(threads)
+
+    with tempfile.TemporaryDirectory(prefix="kapps-bench-") as folder:
+        ours, others = (_exported if os.path.exists(model) else _built)(str(model), against, Path(folder))
+        networks: dict[str, _Network] = {OURS: _calling(ours.predict_tensors)}
+        for name in against:
+            engine = AGAINST[name]
+            if engine is None:
+                networks[name] = others[name](threads)
+            else:
+                networks[name] = _calling(engines.open_engine(engine, ours.path, threads).network)
+        rows: list[Row] = []
+        for batch in batches:
+            rows += _rows(networks, batch, tuple(ours.card.input["shape"]), calls)
+    return {
+        "model": str(model),
+        "weights": "of the export" if os.path.exists(model) else "seeded",
+        "input_shape": list(ours.card.input["shape"]),
+        "rows": rows,
+        "fastest": {
+            str(batch): min((row for row in rows if row["batch"] == batch), key=lambda row: row["median"])["contender"]
+            for batch in batches
+        },
+        "threads": threads,
+        "cpus": engines.processors(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "versions": _versions(against),
+    }
+
+
+def _rows(networks: dict[str, _Network], batch: int, shape: tuple[int, ...], calls: int) -> list[Row]:
+    from kapps.exporting.optimise import distance
+    from kapps.weights.seeded import seeded_image
+
+    image = seeded_image((batch, *shape))
+    functions = {name: network(image) for name, network in networks.items()}
+    scores = {name: function() for name, function in functions.items()}
+    times = _take_turns([(function, calls) for function in functions.values()], warm_up=3, pause=_PAUSE)
+    medians = [float(np.median(taken)) for taken in times]
+    rows: list[Row] = []
+    for name, taken, median in zip(networks, times, medians, strict=True):
+        p25, p75 = (float(value) for value in 1000 * np.quantile(taken, [0.25, 0.75]))
+        rows.append(
+            {
+                "contender": name,
+                "batch": batch,
+                "median": 1000 * median,
+                "p25": p25,
+                "p75": p75,
+                "calls": calls,
+                "ratio": median / medians[0],
+                "difference": distance(scores[name], scores[OURS]),
+            }
+        )
+    return rows
+
+
+def _exported(
+    path: str, against: Sequence[str], folder: Path
+) -> tuple[Predictor, dict[str, Callable[[int], _Network]]]:
+    """An exported model in TensorFlow, and what makes the contenders that are no engines of it."""
+    if "torchvision" in against:
+        raise RecipeError(
+            f"torchvision can only be measured beside a name of the catalogue, such as resnet50, not beside {path}"
+        )
+    ours = load(path, engine="tensorflow")
+    for name in against:
+        if AGAINST[name] is not None:
+            engines.choose(ours.path, AGAINST[name])  # refuses what is not there
+    if "keras" not in against:
+        return ours, {}
+    model = _keras_model(ours)
+    if model is None:
+        raise SavedModelError(f"{ours.path} has no model.keras, which Keras' own export is made of: export it again")
+    return ours, {"keras": functools.partial(_keras_export, _with_scores(model, ours), folder)}
+
+
+def _built(name: str, against: Sequence[str], folder: Path) -> tuple[Predictor, dict[str, Callable[[int], _Network]]]:
+    """The same for a name of the catalogue, with seeded weights that torchvision can have, too."""
+    from kapps.create import create_model
+    from kapps.data.preprocessing import Preprocessing
+    from kapps.exporting.formats import check_formats
+    from kapps.exporting.saved_model import export
+    from kapps.weights.seeded import seeded_tensor
+
+    formats = check_formats([engine for engine in map(AGAINST.get, against) if engine is not None])
+    shape = catalog.info(name).input_shape
+    if len(shape) != 3:
+        raise RecipeError(
+            f"expected the name of a network that takes one image, got {name!r}, which takes {list(shape)}"
+        )
+    model = create_model(name)
+    others: dict[str, Callable[[int], _Network]] = {}
+    if "torchvision" in against:
+        others["torchvision"] = functools.partial(_torch_network, _share_weights_with_torchvision(model))
+    else:
+        for variable in model.weights:
+            variable.assign(seeded_tensor(variable.path, variable.shape, channels_last=True))
+    if "keras" in against:
+        others["keras"] = functools.partial(_keras_export, model, folder)
+    height, width, channels = shape
+    version = export(
+        model,
+        folder / name,
+        preprocessing=Preprocessing((height, width), channels=channels),
+        labels=[f"class {number}" for number in range(model.output_shape[-1])],
+        optimize=True,
+        formats=formats,
+    )
+    return load(version, engine="tensorflow", verify=False), others
+
+
+def _calling(function: Callable[[np.ndarray], np.ndarray]) -> _Network:
+    return lambda image: lambda: function(image)
+
+
+def _keras_export(model: Any, folder: Path, _threads: int) -> _Network:
+    """What `keras.Model.export` writes, loaded again."""
+    import tensorflow as tf
+
+    model.export(str(folder / "keras"), verbose=False)
+    loaded = tf.saved_model.load(str(folder / "keras"))
+    return lambda image: lambda: loaded.serve(tf.constant(image)).numpy()
+
+
+def _with_scores(model: Any, exported: Predictor) -> Any:
+    """The Keras model with the activation that the export put behind it, if it did."""
+    import keras
+
+    outputs = np.asarray(model(np.zeros((1, *exported.card.input["shape"]), np.float32), training=False))
+    if exported.card.scores == "unnormalised" or math.isclose(outputs.sum(), 1, abs_tol=1e-2):
+        return model
+    if exported.card.scores == "sigmoid" and ((outputs >= 0) & (outputs <= 1)).all():
+        return model
+    activation = keras.layers.Activation(exported.card.scores, dtype="float32")
+    return keras.Model(model.inputs[0], activation(model.outputs[0]))
+
+
+def _share_weights_with_torchvision(model: Any) -> Any:
+    """torchvision's counterpart of a model, seeded; the model gets the same weights through its key map."""
+    # Triton, torch's compiler for GPUs, and TensorFlow each bring an LLVM; both in one process crash it.
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # torch takes it for not installed
+    import torch
+    import torchvision
+
+    from kapps.weights.conversion import assign_tensors
+    from kapps.weights.key_map import family, key_maps
+    from kapps.weights.seeded import seeded_tensor
+
+    module = catalog.info(model.name).module
+    recorded = getattr(family(module), "RECORDED", {}).get((model.name, "torchvision"))
+    if recorded is None or not hasattr(torchvision.models, recorded.builder):
+        raise RecipeError(f"torchvision has no classifier like {model.name!r}: leave it out of --against")
+    reference = getattr(torchvision.models, recorded.builder)(**{"weights": None, **recorded.arguments}).eval()
+    tensors = {
+        name: seeded_tensor(name, tensor.shape)
+        for name, tensor in reference.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    reference.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False)
+    assign_tensors(model, tensors, key_maps(module, model.name)["torchvision"], layout="torch", source="torchvision")
+    return reference
+
+
+def _torch_network(model: Any, threads: int) -> _Network:
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def network(image: np.ndarray) -> Callable[[], np.ndarray]:
+        channels_first = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
+
+        def call() -> np.ndarray:
+            with torch.inference_mode():
+                return model(channels_first).softmax(1).numpy()
+
+        return call
+
+    return network
+
+
+def _set_tensorflow_threads(threads: int) -> None:
+    import tensorflow as tf
+
+    settings = tf.config.threading
+    try:
+        settings.set_intra_op_parallelism_threads(threads)
+        settings.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # it runs already; 0 stands for one a processor
+        running = settings.get_intra_op_parallelism_threads() or engines.processors()
+        if running != threads:
+            raise RecipeError(
+                f"TensorFlow runs with {running} threads in this process already, not with {threads}: start a new one"
+            ) from None
+
+
+def _versions(against: Sequence[str]) -> dict[str, str]:
+    packages = {"keras": "keras", "litert": "ai-edge-litert", "torchvision": "torch"}
+    wanted = ["tensorflow", *(packages.get(name, name) for name in against)]
+    return {package: importlib.metadata.version(package) for package in wanted}
+
+
+# Measuring -----------------------------------------------------------------------------------------------------------
+
+
+def _take_turns(
+    contenders: list[tuple[Callable[[], Any], int]], *, warm_up: int = _WARM_UP, pause: float = 0.0
+) -> list[list[float]]:
     """The seconds of each call, for every contender; the calls are spread over rounds in which all have their turn."""
     for function, calls in contenders:
-        for _ in range(min(_WARM_UP, calls)):
+        for _ in range(min(warm_up, calls)):
             function()
     times: list[list[float]] = [[] for _ in contenders]
     for done in range(1, _ROUNDS + 1):
         for (function, calls), taken in zip(contenders, times, strict=True):
             while len(taken) < calls * done // _ROUNDS:
+                time.sleep(pause)
                 begin = time.perf_counter()
                 function()
                 taken.append(time.perf_counter() - begin)

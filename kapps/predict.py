@@ -5,7 +5,7 @@
     predictor(["a.png", "b.jpg"])      # a list of these
 
 All preprocessing lies in the exported graph, so the numbers are those that a server with the same files gives.
-TensorFlow is imported by the first `load`.
+TensorFlow is imported by the first `load`. The network itself may run in another runtime: see `kapps.engines`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
 
 import numpy as np
 
+from kapps import engines
 from kapps.data.images import MAX_FILE_BYTES, check_image_bytes, read_image
 from kapps.errors import ImageError, SavedModelError
 from kapps.exporting import integrity
@@ -49,7 +50,7 @@ class Answer(TypedDict):
     probabilities: dict[str, float]
 
 
-def load(path: str | os.PathLike[str], *, verify: bool = True) -> Predictor:
+def load(path: str | os.PathLike[str], *, verify: bool = True, engine: str | None = None) -> Predictor:
     """Load an exported model.
 
     Args:
@@ -57,14 +58,21 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Predictor:
             or one version (`saved_models/x/1`).
         verify: compare the sha256 of every file with the card. This finds damage; it does not make a stranger's model
             safe: a SavedModel is a program that may read and write files, so load those whose source you trust.
+        engine: what computes the scores: `"openvino"`, `"onnx"`, `"litert"` or `"tensorflow"`; None for the first of
+            these that is installed and that the version was exported for. Preprocessing, features and explanations are
+            TensorFlow's in any case.
 
     Raises:
-        SavedModelError: no such folder, no card of kapps, or files that are missing, changed, added or unreadable.
+        SavedModelError: no such folder, no card of kapps, files that are missing, changed, added or unreadable, or a
+            version that was not exported for this engine.
+        UnknownNameError: no such engine.
+        MissingExtraError: the engine is not installed.
     """
     folder = _version_folder(Path(path))
     card = Card.read(folder / integrity.CARD)
     if verify:
         integrity.verify(folder, card.sha256)
+    engine = engines.choose(folder, engine)
 
     import tensorflow as tf
 
@@ -73,7 +81,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Predictor:
     except Exception as error:  # damage shows as anything from OSError to a protobuf's DecodeError
         reason = " ".join(str(error).split())[:200]
         raise SavedModelError(f"{folder} cannot be loaded ({reason}): copy or export the model again") from error
-    return Predictor(loaded, card, folder)
+    return Predictor(loaded, card, folder, engine)
 
 
 def _version_folder(path: Path) -> Path:
@@ -108,13 +116,14 @@ class Predictor:
         card: what is known about the model, see `kapps.exporting.card.Card`.
         labels: the class names in the order of the scores.
         path: the version's folder.
+        engine: what computes the scores, a key of `kapps.engines.RUNTIMES`.
         tensor_function: the signature `serving_tensors`: `tensor_function(image=float32 [B, h, w, c])` gives the
             tensors `probabilities` [B, N], `classes` [B, k] and `top_k` [B, k], differentiable with respect to `image`.
         logits_function: the signature `logits`, likewise: `logits` [B, N], which the last softmax or sigmoid takes;
             None for a model that ends in neither.
     """
 
-    def __init__(self, loaded: Any, card: Card, path: Path):
+    def __init__(self, loaded: Any, card: Card, path: Path, engine: str = "tensorflow"):
         wanted = {*_SIGNATURES, *card.signatures}
         absent = sorted(name for name in wanted if name not in loaded.signatures)
         if absent:
@@ -135,6 +144,10 @@ class Predictor:
             raise SavedModelError(
                 f"{path} has {outputs} outputs but its card {len(self.labels)} labels: export it again"
             )
+        self.engine = engine
+        self._engine = (
+            engines.TensorFlow(self.tensor_function) if engine == "tensorflow" else engines.open_engine(engine, path)
+        )
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.card.input["shape"]))
@@ -211,40 +224,32 @@ class Predictor:
         Raises:
             ImageError: another shape or type.
         """
-        import tensorflow as tf
-
         shape = tuple(self.card.input["shape"])
         if batch.dtype != np.float32 or batch.shape[1:] != shape:
             raise ImageError(
                 f"expected preprocessed images float32 [B, {', '.join(map(str, shape))}], got {batch.dtype} "
                 f"{list(batch.shape)}: take what preprocess() gives"
             )
-        return self.tensor_function(image=tf.constant(batch))["probabilities"].numpy()
+        return self._engine.network(batch)
 
     def _preprocessed(self, batch: list[tuple[bytes, str]]) -> Any:
         return self._run(self._preprocess_function, batch)["image"]
 
     def _answers(self, batch: list[tuple[bytes, str]]) -> list[Answer]:
-        outputs = self._run(self._bytes_function, batch)
-        rows = zip(
-            outputs["classes"].numpy().tolist(),
-            outputs["top_k"].numpy().tolist(),
-            outputs["probabilities"].numpy().tolist(),
-            strict=True,
-        )
+        scores = self._scores(batch)
         answers: list[Answer] = []
-        for names, scores, probabilities in rows:
+        # Stable, so that of equal scores the first counts, as in the signatures.
+        for row, places in zip(scores.tolist(), np.argsort(-scores, kind="stable").tolist(), strict=True):
             best: list[Place] = [
-                {"label": name.decode(), "score": score} for name, score in zip(names, scores, strict=True)
+                {"label": self.labels[place], "score": row[place]} for place in places[: self.card.top_k]
             ]
-            answers.append(
-                {
-                    **best[0],
-                    "top_k": best,
-                    "probabilities": dict(zip(self.labels, probabilities, strict=True)),
-                }
-            )
+            answers.append({**best[0], "top_k": best, "probabilities": dict(zip(self.labels, row, strict=True))})
         return answers
+
+    def _scores(self, batch: list[tuple[bytes, str]]) -> np.ndarray:
+        if self.engine == "tensorflow":  # one call for both steps
+            return self._run(self._bytes_function, batch)["probabilities"].numpy()
+        return self._engine.network(self._preprocessed(batch).numpy())
 
     def _run(self, function: Any, batch: list[tuple[bytes, str]]) -> dict[str, Any]:
         """Call a signature that takes encoded images; if one of them cannot be decoded, say which."""

@@ -1,27 +1,66 @@
-"""`kapps bench MODEL`: how long one answer takes, beside the network alone and Keras' own predict."""
+"""`kapps bench MODEL`: how long one answer takes, beside Keras' own predict or beside other runtimes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kapps.cli.console import AsJson, console, print_json, print_table, waiting
 from kapps.cli.tensorflow import load_tensorflow
-from kapps.errors import DataError
+from kapps.errors import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from kapps.bench import Bench, Comparison
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="An exported model: saved_models/NAME or saved_models/NAME/VERSION.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="An exported model: saved_models/NAME or saved_models/NAME/VERSION. With --against also a name that "
+            "`kapps list` shows: it is exported with seeded weights."
+        ),
+    ],
     image: Annotated[
         Path | None, typer.Option(help="An image file; a made-up one of the input's size unless given.")
     ] = None,
-    calls: Annotated[int, typer.Option(min=1, help="Calls of the model, and of its network alone.")] = 1000,
+    calls: Annotated[
+        int | None,
+        typer.Option(min=1, help="Calls of the model, and of its network alone: 1000; with --against, of each: 20."),
+    ] = None,
     keras_calls: Annotated[int, typer.Option(min=0, help="Calls of Keras' predict to compare with; 0: none.")] = 100,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Measure beside these: keras, onnxruntime, openvino, litert, torchvision; with commas."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="With --against: threads of each; one a processor unless given.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how long one answer takes."""
+    if against is None:
+        if threads is not None:
+            raise RecipeError("--threads belongs to --against: name what to measure beside, e.g. --against keras")
+        _alone(model, image, calls or 1000, keras_calls, as_json)
+        return
+    if image is not None:
+        raise RecipeError("--image does not go with --against: there, networks are measured on seeded images")
+    load_tensorflow()
+    with waiting(f"measuring {model}"):
+        from kapps.bench import compare
+
+        names = [name.strip() for name in against.split(",") if name.strip()]
+        result = compare(model, names, threads=threads, calls=calls or 20)
+    if as_json:
+        print_json(result)
+    else:
+        _print_comparison(result)
+
+
+def _alone(model: str, image: Path | None, calls: int, keras_calls: int, as_json: bool) -> None:
     data = None
     if image is not None:
         try:
@@ -35,7 +74,11 @@ def command(
         result = bench(model, data, calls=calls, keras_calls=keras_calls)
     if as_json:
         print_json(result)
-        return
+    else:
+        _print_bench(result)
+
+
+def _print_bench(result: Bench) -> None:
     whole = result["predictor"]["median"]
     rows = [
         ("from the image's bytes", result["predictor"]),
@@ -58,4 +101,32 @@ def command(
         ),
         right=("median ms", "90 %", "99 %", "calls", "times the first"),
     )
-    console().print(f"\n{result['image']}; {result['cpus']} processors, {result['machine']}")
+    console().print(f"\n{result['image']}; engine {result['engine']}; {result['cpus']} processors, {result['machine']}")
+
+
+def _print_comparison(result: Comparison) -> None:
+    print_table(
+        ("batch", "contender", "median ms", "25 %", "75 %", "images/s", "times kapps", "scores differ by"),
+        (
+            (
+                row["batch"],
+                row["contender"],
+                f"{row['median']:.2f}",
+                f"{row['p25']:.2f}",
+                f"{row['p75']:.2f}",
+                f"{1000 * row['batch'] / row['median']:.1f}",
+                f"{row['ratio']:.2f}",
+                f"{row['difference']:.0e}",
+            )
+            for row in result["rows"]
+        ),
+        right=("batch", "median ms", "25 %", "75 %", "images/s", "times kapps", "scores differ by"),
+    )
+    fastest = ", ".join(f"{name} at batch {batch}" for batch, name in result["fastest"].items())
+    versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
+    size = "x".join(map(str, result["input_shape"]))
+    console().print(
+        f"\nfastest: {fastest}\n{result['model']} at {size}, weights {result['weights']}, float32, "
+        f"{result['rows'][0]['calls']} calls each; kapps: its export in TensorFlow\n"
+        f"{result['threads']} threads, {result['cpus']} processors, {result['machine']}; {versions}"
+    )

@@ -47,6 +47,10 @@ class Card:
         signatures: name -> {"inputs": {name: {"dtype", "shape"}}, "outputs": the same}.
         features: the names that the signature `features` gives; may be empty.
         sha256: relative path -> sha256 of every file of the version but this card.
+        optimization: what made the graph faster than the model it came from, and by how much its answers moved
+            ("difference", in standard deviations of the scores); empty if nothing did.
+        engines: format for another runtime -> {"file": name, "difference": of its answers from the model's, in standard
+            deviations of the scores}; empty if none was asked for.
         created: date and time (UTC). created_by: package -> version.
         format: of the card itself.
     """
@@ -74,6 +78,8 @@ class Card:
     sha256: dict[str, str]
     created: str
     created_by: dict[str, str]
+    optimization: dict[str, Any] = dataclasses.field(default_factory=dict)
+    engines: dict[str, Any] = dataclasses.field(default_factory=dict)
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -92,6 +98,7 @@ class Card:
             raise SavedModelError(
                 f"{file} has format {facts.get('format')!r}, expected {FORMAT}: it is no card of kapps, or a newer one"
             )
+        facts = {"optimization": {}, "engines": {}, **facts}  # younger than the format
         known = {field.name: field.type for field in dataclasses.fields(cls)}
         wrong = sorted(set(known) ^ set(facts))
         if wrong:
@@ -206,6 +213,17 @@ def _page(card: Card) -> str:
         for name, ends in card.signatures.items()
     )
     preprocessing = "\n".join(f"    {name}: {value}" for name, value in card.input["preprocessing"].items())
+    optimised = (
+        f"\nOptimised: {card.optimization['folded_batch_normalisations']} batch normalisations folded, weights frozen; "
+        f"the scores moved by {card.optimization['difference']:.1e} of their standard deviation.\n"
+        if card.optimization
+        else ""
+    )
+    engines = "".join(
+        f"\n`{engine['file']}` is the network of `serving_tensors` for the engine `{name}`; its scores differ by "
+        f"{engine['difference']:.1e} of their standard deviation.\n"
+        for name, engine in card.engines.items()
+    )
     limits = "\n".join(f"- {limit}" for limit in card.limits) or (
         "- None were recorded. Expect good answers only for images like those it was trained on."
     )
@@ -263,7 +281,7 @@ The graph does the rest:
 | signature | takes | gives |
 | --- | --- | --- |
 {signatures}
-
+{optimised}{engines}
 `probabilities` are {scores}. `classes` and `top_k` hold the {card.top_k} likeliest labels and their scores, falling.
 
 Labels: {labels}

@@ -6,6 +6,7 @@
                      variables/          the weights
                      assets.extra/tf_serving_warmup_requests
                      model.keras         the Keras model, for fine-tuning (`kapps.create.load_keras`)
+                     model.onnx, ...     the network for other runtimes, if asked for: see `kapps.engines`
                      card.json           this version's card
 
 Signatures (TensorFlow Serving calls them by name):
@@ -42,12 +43,16 @@ from kapps.create import features as feature_model
 from kapps.data.images import decode_image
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import RecipeError, SavedModelError, UnknownNameError
-from kapps.exporting import flops, integrity, warmup
+from kapps.exporting import flops, integrity, optimise, warmup
 from kapps.exporting.atomic import check_free, staged_version
 from kapps.exporting.card import Card, check_facts
+from kapps.exporting.formats import check_formats, write_formats
 
 ENCODED_FORMATS = ["png", "jpeg", "gif", "bmp"]
 KERAS_FILE = "model.keras"
+
+# Rounding moves the scores by less than this many of their standard deviations; anything more is a fault.
+_OPTIMISED_BAR = 1e-3
 
 _ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid, "linear": tf.identity}
 
@@ -65,6 +70,8 @@ def export(
     activation: str | None = None,
     samples: Sequence[bytes | np.ndarray] = (),
     overwrite: bool = False,
+    optimize: bool = False,
+    formats: Sequence[str] = (),
 ) -> Path:
     """Write a classifier as `<path>/<version>/`, with its card beside it, so that it appears whole or not at all.
 
@@ -84,6 +91,10 @@ def export(
             that ends in logits, `"softmax"` or `"sigmoid"` is put behind it; `"linear"` exports its scores as they are.
         samples: images for the warm-up requests, encoded or uint8 [H, W] or [H, W, C]; made up unless given.
         overwrite: replace `version` if it is there. A server that has loaded it will not notice: prefer a new version.
+        optimize: fold batch normalisation into the convolutions and freeze the weights into constants: faster, the
+            same answers (checked; refused when off), but nothing to train further. `model.keras` stays as it is.
+        formats: `"onnx"`, `"openvino"`, `"litert"`: the network for these runtimes, too, for any number of images at
+            once, each checked against `model`; `kapps.load` then prefers them where they are installed.
 
     Returns:
         The version's folder.
@@ -91,22 +102,29 @@ def export(
     Raises:
         RecipeError: arguments that do not fit the model or each other.
         SavedModelError: a model that cannot be exported, e.g. with weights that are not finite.
-        UnknownNameError: a name in `features` that no layer has.
+        UnknownNameError: a name in `features` that no layer has, or an unknown format.
+        MissingExtraError: a format whose package is not installed.
         OutputError: the version exists, or something cannot be written; nothing is left behind then.
     """
     path = Path(path).resolve()
     facts = check_facts(card or {})
     if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 1):
         raise RecipeError(f"version should be a positive integer or None, got {version!r}")
+    formats = check_formats(formats)
     check_free(path, version, overwrite=overwrite)
     shape = _check_model(model, preprocessing)
     labels = _check_labels(labels, model.outputs[0].shape[-1])
     if not isinstance(top_k, int) or top_k < 1:
         raise RecipeError(f"top_k should be an integer of at least 1, got {top_k!r}")
     probes = _probes(shape)
-    scores = _check_scores(model(probes, training=False), activation)
+    outputs = model(probes, training=False)
+    scores = _check_scores(outputs, activation)
     encoded = _check_samples(samples) if samples else _made_up_samples(preprocessing)
-    module, signatures = _graph(model, preprocessing, labels, min(top_k, len(labels)), activation or "linear", features)
+    network, folded = optimise.fold_batch_normalisation(model) if optimize else (model, 0)
+    module, signatures = _graph(
+        network, preprocessing, labels, min(top_k, len(labels)), activation or "linear", features, frozen=optimize
+    )
+    optimization = _check_optimised(model, network, folded, probes) if optimize else {}
     try:
         images = signatures["preprocess"](image_bytes=tf.constant(encoded))["image"].numpy()
     except tf.errors.InvalidArgumentError:
@@ -117,6 +135,14 @@ def export(
             tf.saved_model.save(module, str(staged.folder), signatures=signatures)
             _bare(model).save(staged.folder / KERAS_FILE)
             warmup.write_warmup(staged.folder, path.name, _warmup_requests(encoded, images))
+            engines = write_formats(
+                network,
+                staged.folder,
+                formats,
+                activation=activation or "linear",
+                probes=probes,
+                expected=_ACTIVATIONS[activation or "linear"](tf.cast(outputs, tf.float32)).numpy(),
+            )
         _check_round_trip(staged.folder, signatures["serving_tensors"], probes)
         written = Card(
             name=path.name,
@@ -136,6 +162,8 @@ def export(
             },
             signatures={name: _describe(function) for name, function in signatures.items()},
             features=tuple(features),
+            optimization=optimization,
+            engines=engines,
             sha256=integrity.sha256_of_files(staged.folder),
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             created_by={
@@ -150,6 +178,37 @@ def export(
         staged.beside[integrity.CARD] = content
         staged.beside["card.md"] = written.to_markdown().encode()
     return path / str(staged.version)
+
+
+def _check_optimised(
+    model: keras.Model, optimised: keras.Model, folded: int, probes: np.ndarray
+) -> dict[str, int | float]:
+    """What was done and how far it moved the answers, before any activation makes them look alike.
+
+    Raises:
+        SavedModelError: the answers are not the model's.
+    """
+    last = model.layers[-1]
+    ends = [_scores_before_activation(each) for each in (model, optimised)]
+    moved = optimise.distance(*(end(probes, training=False) for end in reversed(ends)))
+    if not moved < _OPTIMISED_BAR:
+        raise SavedModelError(
+            f"the optimised model answers otherwise (by {moved:.2g} of the scores' spread, at most {_OPTIMISED_BAR:g} "
+            f"may be rounding; last layer {last.name!r}): export it without optimize"
+        )
+    return {"folded_batch_normalisations": folded, "frozen": True, "difference": moved}
+
+
+def _scores_before_activation(model: keras.Model) -> keras.Model:
+    """The model up to the weighted sums of its last layer, where that can be said; else the model."""
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Dense) or last.activation is keras.activations.linear:
+        return model
+    config = {**last.get_config(), "activation": "linear"}
+    scores = keras.layers.Dense.from_config(config)
+    end = keras.Model(model.inputs[0], scores(last.input))
+    scores.set_weights(last.get_weights())
+    return end
 
 
 def _default_facts(model: keras.Model, classes: int) -> dict[str, str]:
@@ -272,6 +331,8 @@ def _graph(
     top_k: int,
     activation: str,
     features: Sequence[str],
+    *,
+    frozen: bool = False,
 ) -> tuple[tf.Module, dict[str, Callable[..., Any]]]:
     """The signatures as concrete functions, and the module that owns the variables they use."""
     shape = (*preprocessing.size, preprocessing.channels)
@@ -301,12 +362,24 @@ def _graph(
             ),
         )
 
-    def scores(image):  # [B, h, w, c] -> [B, N]
-        return _ACTIVATIONS[activation](tf.cast(model(image, training=False), tf.float32))
+    named = dict(feature_model(model, features).output) if features else {}
+    whole = keras.Model(model.inputs[0], [model.outputs[0], named])
+
+    def everything(image):  # [B, h, w, c] -> scores [B, N], what their activation took, features
+        scores, values = whole(image, training=False)
+        scores = _ACTIVATIONS[activation](tf.cast(scores, tf.float32))
+        outputs = {"scores": scores, "features": {name: tf.cast(values[name], tf.float32) for name in features}}
+        with contextlib.suppress(_NoActivation):
+            outputs["logits"] = _before_activation(scores)
+        return outputs
+
+    # Frozen, all signatures call one function, so that its constants are stored once. Otherwise each has a copy, from
+    # which TensorFlow cuts what it does not ask for.
+    network = optimise.freeze(graph(image_batch)(everything).get_concrete_function()) if frozen else everything
 
     @graph(image_batch)
     def serving_tensors(image):  # [B, h, w, c] -> [B, N], [B, k], [B, k]
-        probabilities = scores(image)
+        probabilities = network(image)["scores"]
         best, places = tf.math.top_k(probabilities, top_k)
         return {"probabilities": probabilities, "classes": tf.gather(label_table, places), "top_k": best}
 
@@ -320,19 +393,19 @@ def _graph(
 
     @graph(image_batch)
     def logits(image):
-        return {"logits": _before_activation(scores(image))}
+        outputs = network(image)
+        if "logits" not in outputs:
+            raise _NoActivation
+        return {"logits": outputs["logits"]}
 
     functions = {"serving_default": serving_default, "serving_tensors": serving_tensors, "preprocess": preprocess}
     if features:
-        named = feature_model(model, features)
-        functions["features"] = graph(image_batch)(
-            lambda image: {name: tf.cast(value, tf.float32) for name, value in named(image, training=False).items()}
-        )
+        functions["features"] = graph(image_batch)(lambda image: network(image)["features"])
     concrete = {name: function.get_concrete_function() for name, function in functions.items()}
     with contextlib.suppress(_NoActivation):
         concrete["logits"] = logits.get_concrete_function()
     module = tf.Module(name="kapps_classifier")
-    module.weights = [variable.value for variable in model.variables]
+    module.weights = [] if frozen else [variable.value for variable in model.variables]
     return module, concrete
 
 

@@ -29,7 +29,7 @@ def test_sizes_and_weights_are_the_paper_s():
     for layer in model.layers:
         name = layer.name.partition("_tower")[0]
         units[name] = units.get(name, 0) + int(np.prod(layer.output.shape[1:]))
-    # figure 2's caption; its 253,440 for conv1 is that of 224x224 pixels without its own 55x55 places
+    # figure 2's caption; its 253,440 for the first layer does not agree with the 55x55x96 of the figure
     assert [units[name] for name in ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")] == [
         186_624,
         64_896,

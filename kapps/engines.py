@@ -1,0 +1,210 @@
+"""The runtimes that can compute an exported network: preprocessed images in, scores out, the same in each of them.
+
+    engine      file of the version     runtime
+    openvino    model.xml, model.bin    OpenVINO, on the processor
+    onnx        model.onnx              ONNX Runtime, on the processor
+    litert      model.tflite            LiteRT (TensorFlow Lite) with XNNPACK
+    tensorflow  saved_model.pb          TensorFlow, always there
+
+In the order in which `kapps.load` prefers them; all compute in float32. Which is the fastest depends on the network and
+on what else the machine does: `kapps bench resnet50 --against onnxruntime,openvino,litert` measures it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from kapps.errors import MissingExtraError, SavedModelError, UnknownNameError
+
+
+class Engine(Protocol):
+    """A network in a runtime.
+
+    Attributes:
+        name: of the runtime, a key of `RUNTIMES`.
+    """
+
+    name: str
+
+    def network(self, image: np.ndarray) -> np.ndarray:
+        """Scores float32 [B, N] of preprocessed images float32 [B, h, w, c]. Thread-safe."""
+
+
+class TensorFlow:
+    """The signature `serving_tensors` of a loaded SavedModel."""
+
+    name = "tensorflow"
+
+    def __init__(self, function: Callable[..., Any]):
+        import tensorflow as tf
+
+        self._function, self._constant = function, tf.constant
+
+    def network(self, image: np.ndarray) -> np.ndarray:
+        return self._function(image=self._constant(image))["probabilities"].numpy()
+
+
+class OpenVINO:
+    """`model.xml` on the processor."""
+
+    name = "openvino"
+
+    def __init__(self, file: Path, threads: int):
+        import openvino
+
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            # Where the processor can, it would compute in bfloat16 by itself: other answers, in the third digit.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        self._compiled = openvino.Core().compile_model(file, "CPU", settings)
+        self._of_this_thread = threading.local()  # a request serves one caller at a time
+
+    def network(self, image: np.ndarray) -> np.ndarray:
+        if not hasattr(self._of_this_thread, "request"):
+            self._of_this_thread.request = self._compiled.create_infer_request()
+        return self._of_this_thread.request.infer([np.ascontiguousarray(image)], share_inputs=True)[0]
+
+
+class Onnx:
+    """`model.onnx` in ONNX Runtime, on the processor."""
+
+    name = "onnx"
+
+    def __init__(self, file: Path, threads: int):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Its threads wait for the next operation by spinning; after the last one they should leave the processor.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def network(self, image: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self._input: image})[0]
+
+
+class LiteRT:
+    """`model.tflite`; its memory is laid out anew where the number of images changes."""
+
+    name = "litert"
+
+    def __init__(self, file: Path, threads: int):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(str(file), num_threads=threads)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._shape: tuple[int, ...] = ()
+        self._lock = threading.Lock()  # one memory, so one caller at a time
+
+    def network(self, image: np.ndarray) -> np.ndarray:
+        with self._lock:
+            if image.shape != self._shape:
+                self._interpreter.resize_tensor_input(self._input, image.shape)
+                self._interpreter.allocate_tensors()
+                self._shape = image.shape
+            self._interpreter.set_tensor(self._input, image)
+            self._interpreter.invoke()
+            return self._interpreter.get_tensor(self._output)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What an engine needs.
+
+    Attributes:
+        files: that a version must hold; the first is the one that is opened.
+        package: the module to import.
+        extra: of kapps, which installs the package; None where it is always there.
+        engine: makes an `Engine` of the file and a number of threads; None for TensorFlow's, which needs a signature.
+    """
+
+    files: tuple[str, ...]
+    package: str
+    extra: str | None = None
+    engine: Callable[[Path, int], Engine] | None = None
+
+
+RUNTIMES = {
+    "openvino": Runtime(("model.xml", "model.bin"), "openvino", "openvino", OpenVINO),
+    "onnx": Runtime(("model.onnx",), "onnxruntime", "onnx", Onnx),
+    "litert": Runtime(("model.tflite",), "ai_edge_litert", "litert", LiteRT),
+    "tensorflow": Runtime(("saved_model.pb",), "tensorflow"),
+}
+
+
+def choose(folder: Path, engine: str | None) -> str:
+    """The engine to use for a version.
+
+    Args:
+        folder: of the version.
+        engine: a key of `RUNTIMES`; None for the first that is installed and whose files are there.
+
+    Raises:
+        UnknownNameError: no such engine.
+        MissingExtraError: it is not installed.
+        SavedModelError: the version was exported without its files.
+    """
+    if engine is None:
+        return next(
+            name for name, runtime in RUNTIMES.items() if is_installed(runtime.package) and not _absent(folder, name)
+        )
+    if engine not in RUNTIMES:
+        raise UnknownNameError("engine", engine, RUNTIMES)
+    runtime = RUNTIMES[engine]
+    if runtime.extra is not None and not is_installed(runtime.package):
+        raise MissingExtraError(runtime.package, runtime.extra)
+    if absent := _absent(folder, engine):
+        raise SavedModelError(
+            f"{folder} has no {absent[0]}, which the engine {engine!r} needs: export it with formats=({engine!r},), "
+            f"or `kapps export ... --format {engine}`"
+        )
+    return engine
+
+
+def open_engine(engine: str, folder: Path, threads: int | None = None) -> Engine:
+    """A network in a runtime other than TensorFlow.
+
+    Args:
+        engine: what `choose` gave, not `"tensorflow"`.
+        folder: of the version.
+        threads: how many compute one answer; None for one a processor.
+
+    Raises:
+        SavedModelError: the runtime cannot read the file.
+    """
+    runtime = RUNTIMES[engine]
+    assert runtime.engine is not None
+    try:
+        return runtime.engine(folder / runtime.files[0], threads or processors())
+    except Exception as error:  # each runtime has exceptions of its own
+        reason = " ".join(str(error).split())[:200]
+        raise SavedModelError(
+            f"{folder / runtime.files[0]} cannot be loaded ({reason}): export the model again"
+        ) from error
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    return importlib.util.find_spec(package) is not None
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _absent(folder: Path, engine: str) -> list[str]:
+    return [file for file in RUNTIMES[engine].files if not (folder / file).is_file()]

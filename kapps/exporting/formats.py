@@ -1,0 +1,120 @@
+"""The network of an exported version in the formats of other runtimes, through Keras' own exporters.
+
+Each file takes float32 [B, h, w, c], preprocessed already, for any B, and gives scores float32 [B, N], those of
+`serving_tensors`. See `kapps.engines` for what runs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kapps.engines import RUNTIMES, is_installed, open_engine
+from kapps.errors import MissingExtraError, RecipeError, SavedModelError, UnknownNameError
+from kapps.exporting.optimise import distance
+
+# Format -> the packages that write and check it; `kapps.engines.RUNTIMES` knows its files and its extra.
+_PACKAGES = {
+    "onnx": ("onnx", "tf2onnx", "onnxruntime"),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
+}
+
+# Rounding moves the scores by less than this many of their standard deviations; anything more is a fault.
+_BAR = 1e-3
+
+
+def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    """The formats, each once, if they can be written here.
+
+    Raises:
+        RecipeError: not a list of names.
+        UnknownNameError: no such format.
+        MissingExtraError: a package that it needs is not installed.
+    """
+    if isinstance(formats, str):
+        raise RecipeError(f"formats should be a list of names, got {formats!r}: write ({formats!r},)")
+    for name in formats:
+        if name not in _PACKAGES:
+            raise UnknownNameError("format", name, _PACKAGES)
+        for package in _PACKAGES[name]:
+            if not is_installed(package):
+                raise MissingExtraError(package, name)
+    return tuple(dict.fromkeys(formats))
+
+
+def write_formats(
+    model: keras.Model,
+    folder: Path,
+    formats: Sequence[str],
+    *,
+    activation: str,
+    probes: np.ndarray,
+    expected: np.ndarray,
+) -> dict[str, dict[str, Any]]:
+    """Write the network beside the SavedModel and let each runtime answer once.
+
+    Args:
+        model: from one image to one score a class.
+        folder: of the version.
+        formats: as `check_formats` gives them.
+        activation: put behind the model; `"linear"` for none.
+        probes: images float32 [B, h, w, c] to ask.
+        expected: scores [B, N] that the model gives for them, after the activation.
+
+    Returns:
+        Format -> {"file": name, "difference": of the answers, in standard deviations of the scores}.
+
+    Raises:
+        SavedModelError: an exporter or a runtime cannot do this network, or the answers are not the model's.
+    """
+    if not formats:
+        return {}
+    # A model of its own around the model: of fixed size, under a fixed name, float32 at both ends.
+    image = keras.Input(probes.shape[1:], name="image")
+    scores = keras.layers.Activation(activation, dtype="float32", name="probabilities")(model(image))
+    network = keras.Model(image, scores, name=model.name)
+    signature = [keras.InputSpec("float32", shape=(None, *probes.shape[1:]), name="image")]
+    written = {}
+    for name in formats:
+        file = RUNTIMES[name].files[0]
+        try:
+            with _quiet():
+                network.export(str(folder / file), format=name, verbose=False, input_signature=signature)
+            answers = open_engine(name, folder).network(probes)
+        except OSError:
+            raise
+        except Exception as error:  # what a converter raises where it does not know an operation is its own affair
+            reason = " ".join(str(error).split())[:200]
+            raise SavedModelError(
+                f"{model.name!r} cannot be written as {name} ({type(error).__name__}: {reason}): leave this format out"
+            ) from error
+        moved = distance(answers, expected) if answers.shape == expected.shape else float("nan")
+        if not moved < _BAR:
+            raise SavedModelError(
+                f"{file} answers otherwise than the model (by {moved:.2g} of the scores' spread, at most {_BAR:g} may "
+                f"be rounding): leave the format {name} out"
+            )
+        written[name] = {"file": file, "difference": moved}
+    return written
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the converters' notes: what goes wrong is an exception or shows in the answers."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
