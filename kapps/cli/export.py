@@ -1,4 +1,5 @@
-"""`kapps export RUN PATH`: a trained model becomes a SavedModel for servers, `kapps predict` and the gallery."""
+"""`kapps export RUN PATH` or `kapps export resnet50 PATH --weights imagenet`: a SavedModel for servers, `kapps predict`
+and the gallery."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="The folder of a finished run, or a .keras file.")],
+    model: Annotated[Path, typer.Argument(help="The folder of a finished run, a .keras file, or an architecture.")],
     path: Annotated[Path, typer.Argument(help="The folder of the versions, e.g. saved_models/my_digits.")],
     version: Annotated[int | None, typer.Option(min=1, help="The version's number; the next one unless given.")] = None,
     labels: Annotated[
@@ -27,6 +28,9 @@ def command(
     ] = None,
     preprocessing: Annotated[
         Path | None, typer.Option(help="JSON file with the preprocessing of a .keras file. A run brings its own.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of an architecture: imagenet, hf://OWNER/REPOSITORY or a file of weights.")
     ] = None,
     features: Annotated[
         str | None,
@@ -50,18 +54,20 @@ def command(
 ) -> None:
     """Export a trained model with its preprocessing and labels."""
     load_tensorflow()
-    if (model / "recipe.json").is_file():
+    if weights is None and not model.exists() and str(model) in catalog.list_models():
+        raise RecipeError(f"{model} is an architecture: say with --weights which weights, see `kapps weights list`")
+    if weights is not None:
+        arguments = _from_catalogue(str(model), weights, labels, preprocessing)
+    elif (model / "recipe.json").is_file():
         if preprocessing is not None:
             raise RecipeError(f"{model} brings its own preprocessing: leave --preprocessing out")
-        file = model / "model.keras"
-        arguments = _from_run(model)
+        file, arguments = model / "model.keras", _from_run(model)
     else:
         if model.suffix != ".keras" or not model.is_file():
             raise WeightsError(f"expected the folder of a run (with recipe.json) or a .keras file, got {model}")
         if preprocessing is None or labels is None:
             raise RecipeError("a .keras file brings neither: give --preprocessing FILE.json and --labels a,b,...")
-        file = model
-        arguments = {"preprocessing": read_preprocessing(preprocessing)}
+        file, arguments = model, {"preprocessing": read_preprocessing(preprocessing)}
     arguments |= {"labels": _words(labels)} if labels is not None else {}
     arguments |= {"features": _words(features)} if features is not None else {}
     arguments |= {"activation": activation} if activation is not None else {}
@@ -73,15 +79,49 @@ def command(
         import kapps
         from kapps.create import load_keras
 
-        folder = kapps.export(
-            load_keras(file), path, version=version, optimize=optimize, formats=formats or (), **arguments
-        )
+        if weights is not None:
+            size = arguments["preprocessing"]
+            network = kapps.create_model(
+                str(model),
+                num_classes=len(arguments["labels"]),
+                input_shape=(*size.size, size.channels),
+                weights=weights,
+            )
+        else:
+            network = load_keras(file)
+        folder = kapps.export(network, path, version=version, optimize=optimize, formats=formats or (), **arguments)
     result = {"path": str(folder), "name": folder.parent.name, "version": int(folder.name)}
     result |= {"labels": arguments["labels"], "features": arguments.get("features", [])}
     if as_json:
         print_json(result)
     else:
         print_facts({key: ", ".join(value) if isinstance(value, list) else value for key, value in result.items()})
+
+
+def _from_catalogue(name: str, weights: str, labels: str | None, preprocessing: Path | None) -> dict[str, Any]:
+    """The arguments of `kapps.export` for an architecture with weights from elsewhere."""
+    from kapps.data.preprocessing import Preprocessing
+    from kapps.weights.sources import find, imagenet_labels
+
+    entry = catalog.info(name)
+    card = {"title": entry.title, "architecture": name, "task": entry.task, "paper": entry.paper}
+    if weights == "imagenet" or weights.startswith("imagenet/"):
+        source = find(name, weights)
+        return {
+            "preprocessing": read_preprocessing(preprocessing)
+            if preprocessing
+            else Preprocessing(**source.preprocessing),
+            "labels": imagenet_labels(),
+            "card": {
+                **card,
+                "licence": source.licence,
+                "data": "ImageNet (ILSVRC 2012)",
+                "data_licence": "for non-commercial research",
+            },
+        }
+    if preprocessing is None or labels is None:
+        raise RecipeError(f"{weights} brings neither: give --preprocessing FILE.json and --labels a,b,...")
+    return {"preprocessing": read_preprocessing(preprocessing), "labels": _words(labels), "card": card}
 
 
 def _from_run(run: Path) -> dict[str, Any]:

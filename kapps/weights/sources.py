@@ -7,6 +7,7 @@ keras.applications gives an md5. For files of the Hugging Face hub the server it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kapps.errors import UnknownNameError
@@ -174,3 +175,11 @@ def find(name: str, weights: str) -> Source:
             return source
     choices = [source.weights for source in known]
     raise UnknownNameError(f"published weights of {name}", weights, choices, hint="see `kapps weights list`")
+
+
+def imagenet_labels() -> list[str]:
+    """The names of the 1,000 classes of ImageNet (ILSVRC 2012) in the order of all these weights' outputs.
+
+    As torchvision (BSD-3-Clause) words them: no two are alike.
+    """
+    return Path(__file__).with_name("imagenet_labels.txt").read_text(encoding="utf-8").splitlines()

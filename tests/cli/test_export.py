@@ -60,3 +60,54 @@ def test_unfinished_run(tmp_path, capsys):
     (tmp_path / "recipe.json").write_text("{}", encoding="utf-8")
     assert main(["export", str(tmp_path), str(tmp_path / "m")]) == 2
     assert "not a finished run" in capsys.readouterr().err
+
+
+def test_an_architecture_with_published_weights(tmp_path, run_json, monkeypatch):
+    """The file comes from a cache that was filled by hand: nothing is fetched here."""
+    import keras
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from kapps.create import create_model
+    from kapps.weights import loading
+    from kapps.weights.conversion import expected_tensors
+    from kapps.weights.key_map import key_maps
+
+    keras.utils.set_random_seed(0)
+    model = create_model("squeezenet1_1")
+    key_map = key_maps("kapps.architectures.convolutional.squeezenet", "squeezenet1_1")["torchvision"]
+    values = [value for layer in model.layers for value in layer.get_weights()]
+    names = expected_tensors(model, key_map, "torch")
+    published = {
+        name: np.ascontiguousarray(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
+        for name, value in zip(names, values, strict=True)
+    }
+    save_file(published, tmp_path / "published.safetensors")
+    monkeypatch.setattr(loading, "fetch", lambda url, **_: tmp_path / "published.safetensors")
+
+    code, result, _ = run_json("export", "squeezenet1_1", tmp_path / "m", "--weights", "imagenet", "--optimize")
+    assert code == 0
+    assert len(result["labels"]) == 1000
+    assert result["labels"][1] == "goldfish"
+    card = json.loads((tmp_path / "m" / "card.json").read_text(encoding="utf-8"))
+    assert card["licence"] == "BSD-3-Clause"
+    assert card["input"]["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert card["input"]["preprocessing"]["crop_ratio"] == 0.875
+    assert card["optimization"]["frozen"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resnet50"], "is an architecture: say with --weights"),
+        (["resnet50", "--weights", "imagenet/kears"], "published weights of resnet50"),
+        (["resnet50", "--weights", "x.pth"], "give --preprocessing FILE.json and --labels"),
+        (["resnet51", "--weights", "imagenet"], "no model is named 'resnet51'"),
+    ],
+)
+def test_architectures_that_cannot_be_exported(words, message, tmp_path, capsys):
+    assert main(["export", words[0], str(tmp_path / "m"), *words[1:]]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "m").exists()
