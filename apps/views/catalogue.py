@@ -46,7 +46,11 @@ def table_of(entries: list[Entry]) -> pd.DataFrame:
 @st.cache_data(show_spinner="Building the network")
 def layers_of(name: str) -> pd.DataFrame:
     """The layers of one architecture with its default input and head: name, kind, output's shape, parameters."""
-    model = import_kapps().create_model(name)
+    kapps = import_kapps()
+    from kapps.exporting.flops import without_weights  # shapes are all that is shown: VGG-19 would take half a gigabyte
+
+    with without_weights():
+        model = kapps.create_model(name)
     rows = []
     for layer in model.layers:
         outputs = layer.output if isinstance(layer.output, list) else [layer.output]
@@ -94,7 +98,8 @@ about, read, layers = st.tabs(["About", "Read the file", "Layers"], key="part", 
 with about:
     st.code(ast.get_docstring(ast.parse(source)) or "", language=None)
     st.caption(
-        f"{entry.params:,} parameters ({layout.plain(entry.params_source)}). "
+        f"{entry.params:,} parameters ({layout.plain(entry.params_source)}); "
+        f"{catalog.flops(entry.name) or 0:,} float operations for one input. "
         f'In Python: `kapps.create_model("{entry.name}")`.' + (f" [The paper]({entry.url})" if entry.url else "")
     )
 with read:
