@@ -27,8 +27,12 @@ SMALLEST = [
     for entry in [min((e for e in catalog.ENTRIES if e.module == module), key=lambda e: e.params)]
 ]
 
-# The smallest variant of each file, for what needs no weights.
+# The smallest variant of each file, for what needs no weights; the others follow with the slow tests.
 FIRST = [pytest.param(*each.values, id=each.id) for each in SMALLEST]
+FIRST_FAST = [
+    pytest.param(entry, id=entry.name, marks=[] if entry.name in {each.id for each in FIRST} else [pytest.mark.slow])
+    for entry in catalog.ENTRIES
+]
 
 
 @functools.cache
@@ -77,7 +81,7 @@ def test_docstring_has_idea_stages_source_and_deviations(entry):
     assert any(paragraph.startswith("Deviations: ") for paragraph in paragraphs)
 
 
-@pytest.mark.parametrize("entry", ALL)
+@pytest.mark.parametrize("entry", FIRST_FAST)
 def test_every_feature_is_a_stage_of_the_docstring(entry):
     """In the same order; a numbered family may be given by its first member and "..."."""
     stages = importlib.import_module(entry.module).__doc__.split("\n\n")[2]
@@ -98,7 +102,7 @@ def test_arithmetic_of_the_source_gives_the_number(entry):
     assert eval(entry.params_source, {"__builtins__": {}}) == entry.params
 
 
-@pytest.mark.parametrize("entry", ALL)
+@pytest.mark.parametrize("entry", FIRST_FAST)
 def test_a_feature_is_the_output_of_the_layer_of_its_name(entry):
     backbone, model = shapes(entry.name, create_backbone), shapes(entry.name)
     assert list(backbone.output)
@@ -116,7 +120,7 @@ def test_without_head_the_output_is_the_last_feature(entry):
     assert model.output is model.get_layer(last).output
 
 
-@pytest.mark.parametrize("entry", ALL)
+@pytest.mark.parametrize("entry", FIRST_FAST)
 def test_models_carry_only_what_json_can_say(entry):
     json.loads(shapes(entry.name).to_json())
 

@@ -74,6 +74,7 @@ def test_one_lesson_is_the_paper_s_rule():
     np.testing.assert_allclose(layer.b - b, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_taught_pattern_is_answered_with_1_and_others_are_not():
     keras.utils.set_random_seed(0)
     layer = SCells(1, side=1, selectivity=4.0, reinforcement=1.0)

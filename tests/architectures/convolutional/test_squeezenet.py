@@ -51,6 +51,7 @@ def test_any_image_size():
         assert model(np.zeros((1, *size, 3), "float32")).shape == (1, 5)
 
 
+@pytest.mark.slow
 def test_cifar_form_learns():
     keras.utils.set_random_seed(0)
     model = create_model("squeezenet_cifar", num_classes=2)
