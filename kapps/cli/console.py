@@ -56,10 +56,15 @@ def print_table(
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=column not in fold)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+    cells = [[str(cell) for cell in row] for row in rows]
+    for place, column in enumerate(columns):
+        # What is asked for by its name must be readable: the first column is never cut.
+        width = max((len(row[place]) for row in cells), default=0) if place == 0 else None
+        table.add_column(
+            column, justify="right" if column in right else "left", no_wrap=column not in fold, min_width=width
+        )
+    for row in cells:
+        table.add_row(*row)
     console().print(table)
 
 
