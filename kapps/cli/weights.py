@@ -62,7 +62,8 @@ def convert(
         model = create_model(name, num_classes=num_classes, weights=weights)
         partial = out.with_name(f".partial-{os.getpid()}-{out.name}")  # keeps the suffix, which Keras looks at
         try:
-            model.save_weights(partial) if out.name.endswith(".h5") else model.save(partial)
+            write = model.save_weights if out.name.endswith(".h5") else model.save
+            write(partial)
             os.replace(partial, out)
         except OSError as error:
             raise OutputError(f"{out} cannot be written ({error.strerror or error}): choose another place") from error

@@ -48,7 +48,7 @@ class Card:
         features: the names that the signature `features` gives; may be empty.
         sha256: relative path -> sha256 of every file of the version but this card.
         optimization: what made the graph faster than the model it came from, and by how much its answers moved
-            ("difference", in standard deviations of the scores); empty if nothing did.
+            ("difference", the largest of all outputs, in their standard deviations); empty if nothing did.
         engines: format for another runtime -> {"file": name, "difference": of its answers from the model's, in standard
             deviations of the scores}; empty if none was asked for.
         created: date and time (UTC). created_by: package -> version.
@@ -215,13 +215,13 @@ def _page(card: Card) -> str:
     preprocessing = "\n".join(f"    {name}: {value}" for name, value in card.input["preprocessing"].items())
     optimised = (
         f"\nOptimised: {card.optimization['folded_batch_normalisations']} batch normalisations folded, weights frozen; "
-        f"the scores moved by {card.optimization['difference']:.1e} of their standard deviation.\n"
+        f"the outputs moved by {card.optimization['difference']:.1e} of their standard deviation at most.\n"
         if card.optimization
         else ""
     )
     engines = "".join(
         f"\n`{engine['file']}` is the network of `serving_tensors` for the engine `{name}`; its scores differ by "
-        f"{engine['difference']:.1e} of their standard deviation.\n"
+        f"{engine['difference']:.1e} of their standard deviation at most.\n"
         for name, engine in card.engines.items()
     )
     limits = "\n".join(f"- {limit}" for limit in card.limits) or (

@@ -30,7 +30,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -51,7 +51,9 @@ from kapps.exporting.formats import check_formats, write_formats
 ENCODED_FORMATS = ["png", "jpeg", "gif", "bmp"]
 KERAS_FILE = "model.keras"
 
-# Rounding moves the scores by less than this many of their standard deviations; anything more is a fault.
+Network: TypeAlias = Callable[[tf.Tensor], dict[str, Any]]
+
+# Rounding moves the outputs by less than this many of their standard deviations; anything more is a fault.
 _OPTIMISED_BAR = 1e-3
 
 _ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid, "linear": tf.identity}
@@ -120,11 +122,15 @@ def export(
     outputs = model(probes, training=False)
     scores = _check_scores(outputs, activation)
     encoded = _check_samples(samples) if samples else _made_up_samples(preprocessing)
-    network, folded = optimise.fold_batch_normalisation(model) if optimize else (model, 0)
-    module, signatures = _graph(
-        network, preprocessing, labels, min(top_k, len(labels)), activation or "linear", features, frozen=optimize
-    )
-    optimization = _check_optimised(model, network, folded, probes) if optimize else {}
+    folded, count = optimise.fold_batch_normalisation(model) if optimize else (model, 0)
+    network = _network(folded, activation or "linear", features)
+    optimization: dict[str, Any] = {}
+    if optimize:
+        network, moved = _frozen(network, _network(model, activation or "linear", features), probes)
+        optimization = {"folded_batch_normalisations": count, "frozen": True, "difference": moved}
+    module, signatures = _graph(network, preprocessing, labels, min(top_k, len(labels)), bool(features))
+    # A frozen network has none; its model's would be written beside the constants.
+    module.weights = [] if optimize else [variable.value for variable in model.variables]
     try:
         images = signatures["preprocess"](image_bytes=tf.constant(encoded))["image"].numpy()
     except tf.errors.InvalidArgumentError:
@@ -136,7 +142,7 @@ def export(
             _bare(model).save(staged.folder / KERAS_FILE)
             warmup.write_warmup(staged.folder, path.name, _warmup_requests(encoded, images))
             engines = write_formats(
-                network,
+                folded,
                 staged.folder,
                 formats,
                 activation=activation or "linear",
@@ -180,35 +186,45 @@ def export(
     return path / str(staged.version)
 
 
-def _check_optimised(
-    model: keras.Model, optimised: keras.Model, folded: int, probes: np.ndarray
-) -> dict[str, int | float]:
-    """What was done and how far it moved the answers, before any activation makes them look alike.
+def _network(model: keras.Model, activation: str, features: Sequence[str]) -> Network:
+    """What all signatures call: image [B, h, w, c] -> `scores` [B, N], the named `features`, and `logits` [B, N], which
+    the last softmax or sigmoid takes; without `logits` if there is neither.
+    """
+    named = dict(feature_model(model, features).output) if features else {}
+    whole = keras.Model(model.inputs[0], [model.outputs[0], named])
+
+    def network(image: tf.Tensor) -> dict[str, Any]:
+        scores, values = whole(image, training=False)
+        scores = _ACTIVATIONS[activation](tf.cast(scores, tf.float32))
+        outputs = {"scores": scores, "features": {name: tf.cast(values[name], tf.float32) for name in features}}
+        with contextlib.suppress(_NoActivation):
+            outputs["logits"] = _before_activation(scores)
+        return outputs
+
+    return network
+
+
+def _frozen(network: Network, plain: Network, probes: np.ndarray) -> tuple[Network, float]:
+    """The network with constants for weights, as one function, so that they are stored once; and how far its outputs
+    are from the plain network's.
 
     Raises:
-        SavedModelError: the answers are not the model's.
+        SavedModelError: they are not the plain network's.
     """
-    last = model.layers[-1]
-    ends = [_scores_before_activation(each) for each in (model, optimised)]
-    moved = optimise.distance(*(end(probes, training=False) for end in reversed(ends)))
+    specification = tf.TensorSpec([None, *probes.shape[1:]], tf.float32)
+
+    def concrete(function: Network) -> Any:
+        return tf.function(function, autograph=False).get_concrete_function(specification)
+
+    frozen = optimise.freeze(concrete(network))
+    answers, expected = (tf.nest.flatten(each(tf.constant(probes))) for each in (frozen, concrete(plain)))
+    moved = max(map(optimise.distance, answers, expected))
     if not moved < _OPTIMISED_BAR:
         raise SavedModelError(
-            f"the optimised model answers otherwise (by {moved:.2g} of the scores' spread, at most {_OPTIMISED_BAR:g} "
-            f"may be rounding; last layer {last.name!r}): export it without optimize"
+            f"the optimised model answers otherwise (by {moved:.2g} of its outputs' spread, at most "
+            f"{_OPTIMISED_BAR:g} may be rounding): export it without optimize"
         )
-    return {"folded_batch_normalisations": folded, "frozen": True, "difference": moved}
-
-
-def _scores_before_activation(model: keras.Model) -> keras.Model:
-    """The model up to the weighted sums of its last layer, where that can be said; else the model."""
-    last = model.layers[-1]
-    if not isinstance(last, keras.layers.Dense) or last.activation is keras.activations.linear:
-        return model
-    config = {**last.get_config(), "activation": "linear"}
-    scores = keras.layers.Dense.from_config(config)
-    end = keras.Model(model.inputs[0], scores(last.input))
-    scores.set_weights(last.get_weights())
-    return end
+    return frozen, moved
 
 
 def _default_facts(model: keras.Model, classes: int) -> dict[str, str]:
@@ -325,16 +341,9 @@ def _check_scores(outputs: tf.Tensor, activation: str | None) -> str:
 
 
 def _graph(
-    model: keras.Model,
-    preprocessing: Preprocessing,
-    labels: Sequence[str],
-    top_k: int,
-    activation: str,
-    features: Sequence[str],
-    *,
-    frozen: bool = False,
+    network: Network, preprocessing: Preprocessing, labels: Sequence[str], top_k: int, with_features: bool
 ) -> tuple[tf.Module, dict[str, Callable[..., Any]]]:
-    """The signatures as concrete functions, and the module that owns the variables they use."""
+    """The signatures as concrete functions, and a module that the weights they use can be hung on."""
     shape = (*preprocessing.size, preprocessing.channels)
     label_table = tf.constant(labels)
 
@@ -362,21 +371,6 @@ def _graph(
             ),
         )
 
-    named = dict(feature_model(model, features).output) if features else {}
-    whole = keras.Model(model.inputs[0], [model.outputs[0], named])
-
-    def everything(image):  # [B, h, w, c] -> scores [B, N], what their activation took, features
-        scores, values = whole(image, training=False)
-        scores = _ACTIVATIONS[activation](tf.cast(scores, tf.float32))
-        outputs = {"scores": scores, "features": {name: tf.cast(values[name], tf.float32) for name in features}}
-        with contextlib.suppress(_NoActivation):
-            outputs["logits"] = _before_activation(scores)
-        return outputs
-
-    # Frozen, all signatures call one function, so that its constants are stored once. Otherwise each has a copy, from
-    # which TensorFlow cuts what it does not ask for.
-    network = optimise.freeze(graph(image_batch)(everything).get_concrete_function()) if frozen else everything
-
     @graph(image_batch)
     def serving_tensors(image):  # [B, h, w, c] -> [B, N], [B, k], [B, k]
         probabilities = network(image)["scores"]
@@ -399,14 +393,12 @@ def _graph(
         return {"logits": outputs["logits"]}
 
     functions = {"serving_default": serving_default, "serving_tensors": serving_tensors, "preprocess": preprocess}
-    if features:
+    if with_features:
         functions["features"] = graph(image_batch)(lambda image: network(image)["features"])
     concrete = {name: function.get_concrete_function() for name, function in functions.items()}
     with contextlib.suppress(_NoActivation):
         concrete["logits"] = logits.get_concrete_function()
-    module = tf.Module(name="kapps_classifier")
-    module.weights = [] if frozen else [variable.value for variable in model.variables]
-    return module, concrete
+    return tf.Module(name="kapps_classifier"), concrete
 
 
 class _NoActivation(Exception):

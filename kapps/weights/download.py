@@ -49,7 +49,7 @@ def fetch(
     Args:
         url: http or https.
         checksum: `"sha256:<hex>"` or `"md5:<hex>"`; the first digits are enough, as some publishers give no more. What
-            is in the cache already is checked, too.
+            is in the cache already is checked, too. "" = what the server states, if it does (the Hugging Face hub).
         folder: where to keep it; None = the cache.
         progress: called with (bytes so far, bytes in all or None).
         retry_after: seconds to wait before each new attempt.
@@ -75,7 +75,8 @@ def fetch(
                     return target
                 target.unlink()  # damaged since, or the publisher's file has changed
             partial = target.with_name(name + ".part")
-            _fetch(url, partial, progress, retry_after)
+            stated = _fetch(url, partial, progress, retry_after)
+            checksum = checksum or stated
             if not _matches(partial, checksum):
                 found = _digest(partial, checksum)
                 partial.unlink()
@@ -93,14 +94,13 @@ def fetch(
     return target
 
 
-def _fetch(url: str, partial: Path, progress: Progress | None, retry_after: tuple[float, ...]) -> None:
-    """Get the rest of the file, however often the connection breaks; progress starts the attempts anew."""
+def _fetch(url: str, partial: Path, progress: Progress | None, retry_after: tuple[float, ...]) -> str:
+    """Get the rest of the file, however often the connection breaks; returns the checksum that the server states."""
     attempts = iter((*retry_after, None))
     while True:
         before = partial.stat().st_size if partial.exists() else 0
         try:
-            _continue(url, partial, before, progress)
-            return
+            return _continue(url, partial, before, progress)
         except _GoneError as error:
             raise WeightsError(f"{url}: {error}: check the address and the connection") from None
         except (requests.RequestException, _BrokenError) as error:
@@ -121,12 +121,12 @@ class _BrokenError(Exception):
     """The connection ended before the file did."""
 
 
-def _continue(url: str, partial: Path, have: int, progress: Progress | None) -> None:
+def _continue(url: str, partial: Path, have: int, progress: Progress | None) -> str:
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
         if answer.status_code == 416:  # nothing is left to send, or the file became shorter
             if answer.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
-                return
+                return _stated(answer)
             partial.unlink()
             raise _BrokenError("the file has changed")
         if answer.status_code in (408, 429) or answer.status_code >= 500:
@@ -151,6 +151,15 @@ def _continue(url: str, partial: Path, have: int, progress: Progress | None) -> 
                     progress(have, total)
         if total is not None and have < total:
             raise _BrokenError(f"{have} of {total} bytes came")
+        return _stated(answer)
+
+
+def _stated(answer: requests.Response) -> str:
+    """The sha256 that the Hugging Face hub gives with the redirection to a large file; "" from other servers."""
+    for each in (*answer.history, answer):
+        if re.fullmatch(r"[0-9a-f]{64}", digest := each.headers.get("X-Linked-Etag", "").strip('"')):
+            return f"sha256:{digest}"
+    return ""
 
 
 def _matches(path: Path, checksum: str) -> bool:

@@ -11,7 +11,6 @@ import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
@@ -83,7 +82,7 @@ class Recorded:
     auxiliary: Mapping[str, str] = field(default_factory=dict)
 
 
-def family(module: str) -> ModuleType | None:
+def family(module: str) -> Any:
     """The key maps beside an architecture's module (`kapps.architectures.convolutional.vgg`); None if it has none."""
     name = f"kapps.weights.key_maps.{module.rpartition('.')[2]}"
     return importlib.import_module(name) if importlib.util.find_spec(name) else None

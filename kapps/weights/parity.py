@@ -66,7 +66,7 @@ def publishers(name: str) -> list[str]:
 
 def recorded_sizes(name: str, publisher: str) -> tuple[tuple[int, int], ...]:
     """(height, width) of each recording of a reference, the default first."""
-    return getattr(family(catalog.info(name).module), "RECORDED")[name, publisher].input_sizes  # noqa: B009
+    return family(catalog.info(name).module).RECORDED[name, publisher].input_sizes
 
 
 def against_keras(model: keras.Model, input_shape: Sequence[int] | None = None) -> Parity:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, safe_open
 
 from kapps.errors import WeightsError
 
@@ -43,13 +43,6 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._names:
             raise KeyError(name)
-        try:
-            return self._file.get_tensor(name)
-        except TypeError:  # numpy alone does not know bfloat16
-            return self._bfloat16(name)
-
-    def _bfloat16(self, name: str) -> np.ndarray:
-        for key, tensor in deserialize(self.path.read_bytes()):
-            if key == name and tensor["dtype"] == "BF16":
-                return np.frombuffer(tensor["data"], ml_dtypes.bfloat16).reshape(tensor["shape"]).astype("float32")
-        raise WeightsError(f"{self.path}: expected numbers in {name}, found a type that cannot be read")
+        tensor = self._file.get_tensor(name)
+        # numpy has no bfloat16 of its own, and what calculates with it wants a kind of number that it knows
+        return tensor.astype(np.float32) if tensor.dtype == ml_dtypes.bfloat16 else tensor

@@ -7,6 +7,7 @@ import functools
 import importlib
 import json
 import pkgutil
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -17,21 +18,25 @@ from kapps import catalog
 from kapps.create import create_backbone, create_model, load_keras
 from kapps.exporting.flops import count_flops_of, without_weights
 
-ALL = [pytest.param(entry, id=entry.name) for entry in catalog.ENTRIES]
-
-# What needs real weights is shown on the smallest variant of each file, and by default where it has fewer than this.
+# The smallest variant of each file. What needs real weights is shown on it, by default where it has fewer than this.
 _SMALL = 2_000_000
-SMALLEST = [
-    pytest.param(entry, id=entry.name, marks=[pytest.mark.slow] if entry.params > _SMALL else [])
-    for module in dict.fromkeys(entry.module for entry in catalog.ENTRIES)
-    for entry in [min((e for e in catalog.ENTRIES if e.module == module), key=lambda e: e.params)]
-]
+_OF_A_FILE = {
+    min((entry for entry in catalog.ENTRIES if entry.module == module), key=lambda entry: entry.params)
+    for module in {entry.module for entry in catalog.ENTRIES}
+}
 
-# The smallest variant of each file, for what needs no weights; the others follow with the slow tests.
-FIRST = [pytest.param(*each.values, id=each.id) for each in SMALLEST]
-FIRST_FAST = [
-    pytest.param(entry, id=entry.name, marks=[] if entry.name in {each.id for each in FIRST} else [pytest.mark.slow])
-    for entry in catalog.ENTRIES
+
+def _entries(*, slow: Callable[[catalog.Entry], bool] = lambda entry: False) -> list:
+    return [
+        pytest.param(entry, id=entry.name, marks=[pytest.mark.slow] if slow(entry) else []) for entry in catalog.ENTRIES
+    ]
+
+
+ALL = _entries()
+OTHERS_SLOW = _entries(slow=lambda entry: entry not in _OF_A_FILE)
+SMALLEST = [each for each in ALL if each.values[0] in _OF_A_FILE]
+SMALLEST_WITH_WEIGHTS = [
+    each for each in _entries(slow=lambda entry: entry.params > _SMALL) if each.values[0] in _OF_A_FILE
 ]
 
 
@@ -81,7 +86,7 @@ def test_docstring_has_idea_stages_source_and_deviations(entry):
     assert any(paragraph.startswith("Deviations: ") for paragraph in paragraphs)
 
 
-@pytest.mark.parametrize("entry", FIRST_FAST)
+@pytest.mark.parametrize("entry", OTHERS_SLOW)
 def test_every_feature_is_a_stage_of_the_docstring(entry):
     """In the same order; a numbered family may be given by its first member and "..."."""
     stages = importlib.import_module(entry.module).__doc__.split("\n\n")[2]
@@ -102,7 +107,7 @@ def test_arithmetic_of_the_source_gives_the_number(entry):
     assert eval(entry.params_source, {"__builtins__": {}}) == entry.params
 
 
-@pytest.mark.parametrize("entry", FIRST_FAST)
+@pytest.mark.parametrize("entry", OTHERS_SLOW)
 def test_a_feature_is_the_output_of_the_layer_of_its_name(entry):
     backbone, model = shapes(entry.name, create_backbone), shapes(entry.name)
     assert list(backbone.output)
@@ -112,7 +117,7 @@ def test_a_feature_is_the_output_of_the_layer_of_its_name(entry):
     assert model.output is model.get_layer("predictions").output
 
 
-@pytest.mark.parametrize("entry", FIRST)
+@pytest.mark.parametrize("entry", SMALLEST)
 def test_without_head_the_output_is_the_last_feature(entry):
     last = list(shapes(entry.name, create_backbone).output)[-1]
     with without_weights():
@@ -120,12 +125,12 @@ def test_without_head_the_output_is_the_last_feature(entry):
     assert model.output is model.get_layer(last).output
 
 
-@pytest.mark.parametrize("entry", FIRST_FAST)
+@pytest.mark.parametrize("entry", OTHERS_SLOW)
 def test_models_carry_only_what_json_can_say(entry):
     json.loads(shapes(entry.name).to_json())
 
 
-@pytest.mark.parametrize("entry", FIRST)
+@pytest.mark.parametrize("entry", SMALLEST)
 def test_half_precision_answers_in_float32(entry):
     if entry.task == "logic":
         pytest.skip(f"{entry.name} learns nothing")
@@ -147,7 +152,7 @@ def test_float_operations_of_all_were_counted():
     assert [entry.name for entry in catalog.ENTRIES if catalog.flops(entry.name) is None] == []
 
 
-@pytest.mark.parametrize("entry", SMALLEST)
+@pytest.mark.parametrize("entry", SMALLEST_WITH_WEIGHTS)
 def test_classes_and_probabilities(entry):
     if entry.task != "classification":
         pytest.skip(f"{entry.name} does not classify")
@@ -157,7 +162,7 @@ def test_classes_and_probabilities(entry):
     np.testing.assert_allclose(answers.sum(axis=-1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("entry", SMALLEST)
+@pytest.mark.parametrize("entry", SMALLEST_WITH_WEIGHTS)
 def test_same_seed_same_model(entry):
     def build():
         keras.utils.set_random_seed(5)
@@ -167,7 +172,7 @@ def test_same_seed_same_model(entry):
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("entry", SMALLEST)
+@pytest.mark.parametrize("entry", SMALLEST_WITH_WEIGHTS)
 def test_keras_file_and_weights_file_give_the_same_outputs(entry, tmp_path):
     images = inputs(entry)
     model = create_model(entry.name)

@@ -31,6 +31,12 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.ranges.append(wanted)
         event = self.server.plan.pop(0) if self.server.plan else "serve"
+        if self.path.startswith("/hub/"):
+            self.send_response(302)
+            self.send_header("Location", "/models/net-1234.pth")
+            self.send_header("X-Linked-Etag", f'"{SHA256 if self.path.endswith("right") else "0" * 64}"')
+            self.end_headers()
+            return
         if event.isdigit():
             self.send_error(int(event))
             return
@@ -86,6 +92,13 @@ def test_another_file_than_expected(url, tmp_path):
     with pytest.raises(WeightsError, match=r"expected a file with sha256:0000, got sha256:[0-9a-f]{64}"):
         fetch(url, folder=tmp_path, checksum="sha256:0000")
     assert not list(tmp_path.rglob("net*"))
+
+
+def test_the_hub_states_a_checksum_itself(server, tmp_path):
+    hub = f"http://127.0.0.1:{server.server_port}/hub"
+    assert fetch(f"{hub}/right", folder=tmp_path).read_bytes() == CONTENT
+    with pytest.raises(WeightsError, match="expected a file with sha256:0000"):
+        fetch(f"{hub}/wrong", folder=tmp_path)
 
 
 def test_broken_connections_are_resumed_where_they_broke(server, url, tmp_path):
