@@ -11,7 +11,7 @@ from kapps.cli.console import AsJson, print_error, print_json, print_table, prog
 from kapps.cli.files import image_files
 from kapps.cli.output import check_writable, written_whole
 from kapps.cli.tensorflow import load_tensorflow
-from kapps.errors import KappsError, OutputError
+from kapps.errors import DataError, KappsError, OutputError
 
 if TYPE_CHECKING:
     from kapps.predict import Predictor
@@ -102,10 +102,15 @@ def _draw(predictor: Predictor, files: list[str], out: Path) -> None:
             row[0].imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap="gray", interpolation="nearest")
             row[0].set_title(Path(file).name, fontsize=9, parse_math=False)
             for axis, method in zip(row[1:], METHODS, strict=True):
-                found = attribute(predictor, image, method=method)
-                axis.imshow(to_image(found, image), interpolation="nearest")
-                title = f"{method.replace('_', ' ')}\n{predictor.labels[found.target]} {found.score:.2%}"
-                axis.set_title(title, fontsize=9, parse_math=False)
+                title = method.replace("_", " ")
+                try:
+                    found = attribute(predictor, image, method=method)
+                except DataError:  # Grad-CAM needs a layer with positions
+                    axis.set_title(f"{title}\nnot for this network", fontsize=9)
+                else:
+                    axis.imshow(to_image(found, image), interpolation="nearest")
+                    title += f"\n{predictor.labels[found.target]} {found.score:.2%}"
+                    axis.set_title(title, fontsize=9, parse_math=False)
                 advance()
     for axis in axes.flat:
         axis.set_axis_off()

@@ -3,6 +3,8 @@
     saliency              how much the score would change with each pixel (Simonyan et al. 2013; SmoothGrad)
     integrated_gradients  how much of the score each pixel brought, compared with a baseline (Sundararajan et al. 2017)
     occlusion             how much of the score is lost when a patch is covered (Zeiler and Fergus 2013)
+    grad_cam              where the channels are active that the score grows with (Selvaraju et al. 2017)
+    grad_cam_plus_plus    the same with a weight for every place (Chattopadhay et al. 2018)
 
 Importing this package loads no TensorFlow.
 """
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from kapps.explaining.attribution import Attribution, Model
     from kapps.explaining.overlay import to_image
 
-METHODS = ("saliency", "integrated_gradients", "occlusion")
+METHODS = ("saliency", "integrated_gradients", "occlusion", "grad_cam", "grad_cam_plus_plus")
 
 __all__ = ["METHODS", "Attribution", "attribute", "to_image"]
 

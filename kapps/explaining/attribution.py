@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kapps.errors import DataError, RecipeError
+from kapps.explaining import inner
 from kapps.predict import Predictor
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def start(model: Model, image: np.ndarray, target: int | None, of: str | None) -
         of: what to explain. `"score"`: the model's outputs. Where an answer is sure its probability is 1 up to
             rounding, so no pixel seems to matter. `"evidence"`: what came before the softmax, as the margin of each
             class over the mean of the others (the softmax does not see a number that is added to all); or before the
-            sigmoid, the log-odds. None: the evidence of an exported model that has it, else the score.
+            sigmoid, the log-odds. None: the evidence of a model that ends in one of these, else the score.
 
     Raises:
         DataError: an image of another shape or type, or a target that is not a class.
@@ -97,7 +98,7 @@ def start(model: Model, image: np.ndarray, target: int | None, of: str | None) -
     evidence = _evidence_of(model)
     if of not in (None, "score", "evidence") or (of == "evidence" and evidence is None):
         raise RecipeError(
-            f'of should be "score", or "evidence" for an exported model that ends in a softmax or sigmoid, got {of!r}'
+            f'of should be "score", or "evidence" for a model that ends in a softmax or sigmoid, got {of!r}'
         )
     if evidence is None or of == "score":
         return Question(scores, image, target, float(answer[target]), "score")
@@ -111,16 +112,23 @@ def _scores_of(model: Model) -> Scores:
 
 
 def _evidence_of(model: Model) -> Scores | None:
-    if not isinstance(model, Predictor) or model.logits_function is None:
-        return None
-    function, is_softmax, rivals = model.logits_function, model.card.scores == "softmax", len(model.labels) - 1
+    if isinstance(model, Predictor):
+        exported = model.logits_function
+        if exported is None:
+            return None
+        function, kind = (lambda batch: exported(image=batch)["logits"]), model.card.scores
+    else:
+        found = inner.logits(model)
+        if found is None:
+            return None
+        function, kind = found
 
     def evidence(batch: tf.Tensor) -> tf.Tensor:
-        logits = function(image=batch)["logits"]
-        if not is_softmax:
+        logits = function(batch)
+        if kind != "softmax":
             return logits
         others = tf.reduce_sum(logits, axis=1, keepdims=True) - logits
-        return logits - others / rivals
+        return logits - others / (logits.shape[1] - 1)
 
     return evidence
 

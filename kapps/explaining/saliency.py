@@ -4,8 +4,8 @@ K. Simonyan, A. Vedaldi, A. Zisserman, "Deep Inside Convolutional Networks", 201
 M_ij = max_c |dS/dI_ijc|. D. Smilkov et al., "SmoothGrad", 2017, arXiv:1706.03825: the mean of the gradient over noisy
 copies of the image, which takes out the fluctuations of a piecewise linear network's gradient.
 
-Deviations: the paper takes the class score before the softmax. Of an exported model this is the margin of that score
-over the mean of the others'; of a Keras model it is whatever the model gives: give one that ends in logits.
+Deviations: the paper takes the class score before the softmax; where a model ends in one, this is the margin of that
+score over the mean of the others'.
 """
 
 from __future__ import annotations

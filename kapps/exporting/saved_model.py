@@ -47,6 +47,7 @@ from kapps.exporting import flops, integrity, optimise, warmup
 from kapps.exporting.atomic import check_free, staged_version
 from kapps.exporting.card import Card, check_facts
 from kapps.exporting.formats import check_formats, write_formats
+from kapps.exporting.logits import NoActivation, before_activation
 
 ENCODED_FORMATS = ["png", "jpeg", "gif", "bmp"]
 KERAS_FILE = "model.keras"
@@ -197,8 +198,8 @@ def _network(model: keras.Model, activation: str, features: Sequence[str]) -> Ne
         scores, values = whole(image, training=False)
         scores = _ACTIVATIONS[activation](tf.cast(scores, tf.float32))
         outputs = {"scores": scores, "features": {name: tf.cast(values[name], tf.float32) for name in features}}
-        with contextlib.suppress(_NoActivation):
-            outputs["logits"] = _before_activation(scores)
+        with contextlib.suppress(NoActivation):
+            outputs["logits"] = before_activation(scores)[0]
         return outputs
 
     return network
@@ -389,30 +390,16 @@ def _graph(
     def logits(image):
         outputs = network(image)
         if "logits" not in outputs:
-            raise _NoActivation
+            raise NoActivation
         return {"logits": outputs["logits"]}
 
     functions = {"serving_default": serving_default, "serving_tensors": serving_tensors, "preprocess": preprocess}
     if with_features:
         functions["features"] = graph(image_batch)(lambda image: network(image)["features"])
     concrete = {name: function.get_concrete_function() for name, function in functions.items()}
-    with contextlib.suppress(_NoActivation):
+    with contextlib.suppress(NoActivation):
         concrete["logits"] = logits.get_concrete_function()
     return tf.Module(name="kapps_classifier"), concrete
-
-
-class _NoActivation(Exception):
-    """The scores do not come out of a softmax or a sigmoid."""
-
-
-def _before_activation(scores: tf.Tensor) -> tf.Tensor:
-    """What the softmax or sigmoid took that gave these scores, wherever in the model it stands; found in the graph."""
-    operation = scores.op
-    while operation.type in ("Identity", "Cast"):
-        operation = operation.inputs[0].op
-    if operation.type not in ("Softmax", "Sigmoid"):
-        raise _NoActivation
-    return tf.cast(operation.inputs[0], tf.float32)
 
 
 def _bare(model: keras.Model) -> keras.Model:

@@ -17,6 +17,8 @@ from kapps.data.preprocessing import Preprocessing
 from kapps.errors import DataError, RecipeError, UnknownNameError
 from kapps.explaining import METHODS, attribute
 
+ANY_NETWORK = tuple(method for method in METHODS if not method.startswith("grad_cam"))  # that needs positions
+
 
 def test_an_exported_model_is_explained_as_the_keras_model_is(convnet, tmp_path, monkeypatch):
     # tracing the safe decoder takes seconds, and here it does not matter
@@ -29,7 +31,7 @@ def test_an_exported_model_is_explained_as_the_keras_model_is(convnet, tmp_path,
     for method in METHODS:
         options = {"samples": 3} if method == "saliency" else {}
         exported = attribute(predictor, image, method=method, of="score", **options)
-        original = attribute(convnet, image, method=method, **options)
+        original = attribute(convnet, image, method=method, of="score", **options)
         np.testing.assert_allclose(exported.map, original.map, rtol=1e-4, atol=1e-6)
         assert exported.method == original.method == method
         assert predictor.labels[exported.target] == predictor(picture)["label"]
@@ -79,14 +81,30 @@ def test_the_baseline_is_black_where_the_preprocessing_is_known(convnet, tmp_pat
         assert not np.allclose(attribute(predictor, image, method=method, baseline=0.0).map, expected.map, rtol=0.01)
 
 
-def test_evidence_is_not_asked_of_what_has_none(convnet, digit):
-    assert attribute(convnet, digit).details["explained"] == "score"
+def test_evidence_is_not_asked_of_what_has_none(linear):
+    image = np.ones((4, 5, 2), np.float32)
+    assert attribute(linear, image).details["explained"] == "score"
     for of in ("evidence", "logits"):
-        with pytest.raises(RecipeError, match='of should be "score", or "evidence" for an exported model'):
-            attribute(convnet, digit, of=of)
+        with pytest.raises(RecipeError, match='of should be "score", or "evidence" for a model that ends in a softmax'):
+            attribute(linear, image, of=of)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_the_evidence_of_a_keras_model_is_found_in_its_graph(activation):
+    random = np.random.default_rng(9)
+    layers = [keras.Input((3, 3, 1)), keras.layers.Flatten(), keras.layers.Dense(3, use_bias=False)]
+    model = keras.Sequential([*layers, keras.layers.Activation(activation)])
+    weights = random.normal(size=(9, 3)).astype(np.float32)
+    model.layers[1].set_weights([weights])
+    image = random.normal(size=(3, 3, 1)).astype(np.float32)
+    evidence = weights[:, 1] - (weights[:, [0, 2]].mean(axis=1) if activation == "softmax" else 0)
+    result = attribute(model, image, method="saliency", target=1)
+    np.testing.assert_allclose(result.map, np.abs(evidence).reshape(3, 3), rtol=1e-5)
+    assert result.details["explained"] == "evidence"
+    assert result.score == pytest.approx(float(model(image[None])[0, 1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ANY_NETWORK)
 def test_the_answer_keeps_shape_type_and_target(linear, method):
     image = np.random.default_rng(6).normal(size=(4, 5, 2)).astype(np.float32)
     scores = linear(image[None]).numpy()[0]

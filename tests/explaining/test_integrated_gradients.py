@@ -42,7 +42,7 @@ def test_a_product_is_shared_between_its_factors():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_attributions_add_up_to_the_difference_of_scores(convnet, digit, rule):
-    result = integrated_gradients(convnet, digit, rule=rule)
+    result = integrated_gradients(convnet, digit, of="score", rule=rule)
     dark = float(convnet(np.zeros((1, 8, 8, 1)))[0, result.target])
     assert result.details["difference"] == pytest.approx(result.score - dark, rel=1e-5)
     assert result.map.sum() == pytest.approx(result.score - dark, rel=2e-3)
