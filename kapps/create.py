@@ -18,6 +18,7 @@ import keras
 from kapps import catalog
 from kapps.errors import KappsError, RecipeError, UnknownNameError, WeightsError, nearest
 from kapps.heads import classification
+from kapps.weights.download import Progress
 from kapps.weights.loading import load_weights
 from kapps.weights.local_file import open_archive
 
@@ -34,6 +35,7 @@ def create_model(
     classifier_activation: str | None = "softmax",
     config: Mapping[str, object] | None = None,
     auxiliary: bool = False,
+    progress: Progress | None = None,
 ) -> keras.Model:
     """One architecture of the catalogue as a Keras model.
 
@@ -49,6 +51,7 @@ def create_model(
             limit, the sigmoid: the softmax against one silent class whose score is 0.
         config: values for fields of the variant's configuration, e.g. `{"hidden": (128,) * 4}`.
         auxiliary: build the paper's auxiliary classifiers, too, as training uses them (GoogLeNet, Inception v3).
+        progress: called while weights are fetched, with (bytes so far, bytes in all or None).
 
     Returns:
         A model from float32 [B, *input_shape] to [B, num_classes], the layer `predictions`. Each named feature is
@@ -88,7 +91,7 @@ def create_model(
     if weights is not None:
         body = {layer.name for layer in keras.Model(image, last).layers}
         head = {layer.name for layer in model.layers} - body
-        load_weights(model, name, weights, optional=head, partial=not classes)
+        load_weights(model, name, weights, optional=head, partial=not classes, progress=progress)
     return model
 
 
@@ -98,6 +101,7 @@ def create_backbone(
     input_shape: Sequence[int | None] | None = None,
     weights: str | Path | None = None,
     config: Mapping[str, object] | None = None,
+    progress: Progress | None = None,
 ) -> keras.Model:
     """One architecture without its head; arguments and errors as in `create_model`.
 
@@ -107,7 +111,7 @@ def create_backbone(
     _, _, image, named = _build(name, input_shape, config)
     model = keras.Model(inputs=image, outputs=named, name=f"{name}_backbone")
     if weights is not None:
-        load_weights(model, name, weights, partial=True)
+        load_weights(model, name, weights, partial=True, progress=progress)
     return model
 
 

@@ -273,3 +273,17 @@ def test_code_in_the_file_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="Keras cannot load this model") as caught:
         load_keras(tmp_path / "model.keras")
     assert "\n" not in str(caught.value)
+
+
+def test_progress_is_told_while_weights_are_fetched(tmp_path, monkeypatch):
+    file, steps = tmp_path / "x.weights.h5", []
+    create_model("perceptron").save_weights(file)
+
+    def fetch(url, *, progress, **_):
+        progress(3, 10)
+        return file
+
+    monkeypatch.setattr("kapps.weights.loading.fetch", fetch)
+    for create in (create_model, create_backbone):
+        create("perceptron", weights="hf://someone/something", progress=lambda *step: steps.append(step))
+    assert steps == [(3, 10)] * 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -106,18 +106,34 @@ def progress(description: str, total: int | None) -> Iterator[Any]:
 
 
 @contextmanager
-def waiting(description: str) -> Iterator[None]:
-    """A spinner with the elapsed time on stderr, for work of unknown length; silent where stderr is no terminal."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+def waiting(description: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A spinner with the elapsed time on stderr, for work of unknown length; silent where stderr is no terminal.
+
+    Yields:
+        a function for a part of which more is known, a download: `received(bytes so far, bytes in all or None)` shows
+        these, and the time left.
+    """
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[amount]}"),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=console(sys.stderr),
         transient=True,
         disable=not sys.stderr.isatty(),
     )
     with bar:
-        bar.add_task(description, total=None)
-        yield
+        task = bar.add_task(description, total=None, amount="")
+
+        def received(have: int, total: int | None) -> None:
+            amount = f"{have / 1e6:,.0f} MB" if total is None else f"{have / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+            if have == total:  # what follows is of unknown length again
+                bar.update(task, total=None, amount="")
+            else:
+                bar.update(task, completed=have, total=total, amount=amount)
+
+        yield received

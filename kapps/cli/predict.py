@@ -26,6 +26,10 @@ def command(
     explain: Annotated[
         Path | None, typer.Option(help="Also draw which pixels mattered, into this .png, .pdf or .svg file.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What computes: openvino, onnx, litert, tensorflow; the first that there is unless given."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what an exported model sees in images.
@@ -45,7 +49,7 @@ def command(
         load_tensorflow()
         import kapps
 
-        predictor = kapps.load(model)
+        predictor = kapps.load(model, engine=engine)
         with progress("predicting", len(paths)) as advance:
             for path in paths:
                 try:

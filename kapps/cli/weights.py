@@ -56,10 +56,10 @@ def convert(
     if not out.name.endswith((".weights.h5", ".keras")):
         raise RecipeError(f"expected a file .weights.h5 or .keras to write, got {out}")
     load_tensorflow()
-    with waiting(f"converting {weights}"):
+    with waiting(f"converting {weights}") as received:
         from kapps.create import create_model
 
-        model = create_model(name, num_classes=num_classes, weights=weights)
+        model = create_model(name, num_classes=num_classes, weights=weights, progress=received)
         partial = out.with_name(f".partial-{os.getpid()}-{out.name}")  # keeps the suffix, which Keras looks at
         try:
             write = model.save_weights if out.name.endswith(".h5") else model.save

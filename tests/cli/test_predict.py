@@ -42,6 +42,17 @@ def test_table(saved_model, digits, capsys):
     assert line.count("%") == 2
 
 
+def test_engine(saved_model, digits, run_json, capsys):
+    default, chosen = (
+        run_json("predict", saved_model, digits[0][0], *more)[1] for more in ((), ("--engine", "tensorflow"))
+    )
+    assert chosen == default
+    assert main(["predict", str(saved_model), str(digits[0][0]), "--engine", "onnx"]) == 2
+    assert "has no model.onnx, which the engine 'onnx' needs" in capsys.readouterr().err
+    assert main(["predict", str(saved_model), str(digits[0][0]), "--engine", "onx"]) == 2
+    assert "did you mean 'onnx'" in capsys.readouterr().err
+
+
 def test_bad_files_are_told_and_good_ones_answered(saved_model, digits, tmp_path, run_json):
     text = tmp_path / "text.png"
     text.write_text("I am a text")
