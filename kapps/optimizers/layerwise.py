@@ -21,8 +21,9 @@ def layerwise(optimizer: keras.optimizers.Optimizer, factors: Mapping[str, float
     Args:
         optimizer: any optimiser of Keras, or of kapps, that has not been used yet.
         factors: regular expression -> factor of at least 0. It is matched against a variable's path as a whole, or from
-            a layer's name on where that lies in a model inside the model: `"stage1_.*"`, `"predictions/bias"`. The first
-            that fits counts, and 1 where none does. 0 keeps a variable as it is. Decoupled weight decay is multiplied, too: it is a part of the step.
+            a layer's name on where that lies in a model inside the model: `"stage1_.*"`, `"predictions/bias"`. The
+            first that fits counts, and 1 where none does. 0 keeps a variable as it is. Decoupled weight decay is
+            multiplied, too: it is a part of the step.
 
     Returns:
         An optimiser of the class of `optimizer`, extended.
@@ -40,7 +41,7 @@ def layerwise(optimizer: keras.optimizers.Optimizer, factors: Mapping[str, float
             compiled.append((re.compile(f"(?:.*/)?(?:{pattern})"), float(factor)))
         except re.error as error:
             raise RecipeError(f"expected a regular expression, got {pattern!r} ({error})") from None
-    kind = type(f"Layerwise{type(optimizer).__name__}", (_Layerwise, type(optimizer)), {})
+    kind: Any = type(f"Layerwise{type(optimizer).__name__}", (_Layerwise, type(optimizer)), {})
     extended = kind.from_config(optimizer.get_config())
     extended.patterns = compiled
     return extended
@@ -50,6 +51,7 @@ class _Layerwise(keras.optimizers.Optimizer):
     """Comes before an optimiser's class and multiplies the learning rate that its steps are made with."""
 
     patterns: list[tuple[re.Pattern[str], float]]
+    weight_decay: float | None  # Keras' own
     factors: list[float]  # of the variables, in the order in which the optimiser knows them
 
     def build(self, variables: list[keras.Variable]) -> None:
