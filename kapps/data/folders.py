@@ -16,6 +16,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,13 +38,30 @@ _SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val", "vali
 logger = logging.getLogger(__name__)
 
 
-def load_split(folder: Path, split: str = "train") -> Dataset:
-    """A split of a folder of images by class: `"train"`, `"test"`, `"validation"` where it lies there, or a slice.
+@dataclass(frozen=True)
+class Scan:
+    """The images of a folder that can be read.
 
-    Images are uint8 `[H, W, 1 or 3]` and may differ in size and in channels; give a preprocessing to `Dataset.batches`.
+    Attributes:
+        files: split -> class -> paths in sorted order; `"train"` alone where the folder has no split folders.
+        has_splits: whether it has.
+        class_names: those of the training split, sorted.
+        headers: of every file in `files`.
+        notes: what was left out and why, one line each.
+    """
+
+    files: dict[str, dict[str, list[Path]]]
+    has_splits: bool
+    class_names: tuple[str, ...]
+    headers: dict[Path, ImageHeader]
+    notes: tuple[str, ...]
+
+
+def scan(folder: Path) -> Scan:
+    """Look at all files of a folder of images by class.
 
     Raises:
-        DataError: no folder, no class folders, one class alone, not one readable image, or no such split.
+        DataError: no folder, no class folders, one class alone, or not one readable image.
     """
     if not folder.is_dir():
         raise DataError(f"expected a folder of images or a .npz or .npy file at {folder}, found {_found(folder)}")
@@ -60,18 +78,30 @@ def load_split(folder: Path, split: str = "train") -> Dataset:
         kinds = ", ".join(SUFFIXES)
         raise DataError(f"expected images ({kinds}) in {folder}/<class>/, found none that can be read{_first(notes)}")
     class_names = _class_names(readable, folder, notes, listed)
+    return Scan(readable, bool(split_folders), class_names, headers, tuple(notes))
 
-    if split_folders:
-        parts = readable
+
+def load_split(folder: Path, split: str = "train") -> Dataset:
+    """A split of a folder of images by class: `"train"`, `"test"`, `"validation"` where it lies there, or a slice.
+
+    Images are uint8 `[H, W, 1 or 3]` and may differ in size and in channels; give a preprocessing to `Dataset.batches`.
+
+    Raises:
+        DataError: no folder, no class folders, one class alone, not one readable image, or no such split.
+    """
+    found = scan(folder)
+    notes = list(found.notes)
+    if found.has_splits:
+        parts = found.files
     else:
         parts = {"train": {}, "test": {}}
-        for name, paths in readable["train"].items():
+        for name, paths in found.files["train"].items():
             parts["train"][name], parts["test"][name] = _train_and_test(paths, folder)
             if not parts["test"][name]:
                 notes.append(f"class {name!r} has one image: it is used for training, none is left for testing")
     # Class after class, files in sorted order.
     examples = {
-        key: [(path, index) for index, name in enumerate(class_names) for path in sorted(classes.get(name, ()))]
+        key: [(path, index) for index, name in enumerate(found.class_names) for path in sorted(classes.get(name, ()))]
         for key, classes in parts.items()
     }
     slices = split_slices(split, {key: len(files) for key, files in examples.items()}, str(folder))
@@ -81,10 +111,10 @@ def load_split(folder: Path, split: str = "train") -> Dataset:
         records=tf.data.Dataset.from_tensor_slices(
             ([os.fsencode(path) for path, _ in files], tf.constant([label for _, label in files], tf.int64))
         ),
-        decode=_reader(shape := _common_shape([headers[path] for path, _ in files])),
+        decode=_reader(shape := _common_shape([found.headers[path] for path, _ in files])),
         num_examples=len(files),
         input_shape=shape,
-        class_names=class_names,
+        class_names=found.class_names,
         name=folder.resolve().name,
         split=split,
         source=f"folder {folder.resolve().name}",
