@@ -1,10 +1,11 @@
-"""ResNet-20 on CIFAR-10 in about a tenth of the paper's epochs.
+"""ResNet-20 on CIFAR-10 in an eighth of the paper's epochs.
 
     kapps train cifar10_resnet20 --data-dir DIR
 
-Data: CIFAR-10 in TFDS' form under DIR. Random mirroring and 32x32 pieces of the images in a border of 4, as in the
-paper (section 4.2), and its batches of 128. The learning rate goes up and down once. The weight decay is decoupled from
-the momentum: 0.003 here is 0.0003 there (the paper: 0.0001).
+Data: CIFAR-10 in TFDS' form under DIR; the recorded figure is of slightly lossy copies, which had been JPEG files.
+Random mirroring and 32x32 pieces of the images in a border of 4, as in the paper (section 4.2), and its batches of 128.
+Muon instead of SGD, and a learning rate that goes up and down once: in 5 epochs on 45,000 of the images Muon comes to
+83 % of the other 5,000, SGD with a rate of 0.1 or 0.3 to 79 or 81 %.
 Reference: He, Zhang, Ren, Sun 2016, table 6: 8.75 % error (91.25 %) after 164 epochs.
 """
 
@@ -20,9 +21,9 @@ RECIPE = Recipe(
         batch_size=128,
         augment=AugmentSpec(flip=True, crop=4),
     ),
-    optimizer=OptimizerSpec("sgd", learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.003),
+    optimizer=OptimizerSpec("muon", learning_rate=0.02, momentum=0.9, weight_decay=0.05),
     schedule=ScheduleSpec("one_cycle", warmup=0.2),
-    epochs=18,
+    epochs=20,
     xla=False,
     expected=Expected(0.88, "He et al. 2016, table 6: 91.25 % after 164 epochs"),
 )

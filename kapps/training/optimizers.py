@@ -8,6 +8,7 @@ import keras
 
 from kapps.errors import RecipeError, UnknownNameError
 from kapps.optimizers.ada_secant import AdaSecant
+from kapps.optimizers.muon import ConvMuon
 from kapps.training.recipe import OptimizerSpec, ScheduleSpec
 from kapps.training.schedules import make_schedule
 
@@ -22,7 +23,11 @@ OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "nadam": keras.optimizers.Nadam,
     "lion": keras.optimizers.Lion,
     "ada_secant": AdaSecant,
+    "muon": ConvMuon,
 }
+
+# The layer of the scores, which Muon is not for: its rows are the classes, which need not move by equal amounts.
+HEAD = "predictions"
 
 
 def make_optimizer(
@@ -37,9 +42,9 @@ def make_optimizer(
     if spec.name not in OPTIMIZERS:
         raise UnknownNameError("optimizer", spec.name, OPTIMIZERS)
     kind = OPTIMIZERS[spec.name]
-    if spec.momentum and spec.name not in ("sgd", "rmsprop"):
+    if spec.momentum and spec.name not in ("sgd", "rmsprop", "muon"):
         raise RecipeError(
-            f"optimizer.momentum is for sgd and rmsprop, but optimizer.name is {spec.name!r}: leave it out"
+            f"optimizer.momentum is for sgd, rmsprop and muon, but optimizer.name is {spec.name!r}: leave it out"
         )
     if spec.nesterov and (spec.name != "sgd" or not spec.momentum):
         raise RecipeError(
@@ -48,6 +53,8 @@ def make_optimizer(
     options: dict[str, Any] = {
         "learning_rate": make_schedule(schedule, spec.learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch)
     }
+    if spec.name == "muon":
+        options["exclude_layers"] = [HEAD]
     if spec.momentum:
         options["momentum"] = spec.momentum
     if spec.nesterov:

@@ -96,9 +96,9 @@ class OptimizerSpec:
     """The optimiser and its numbers.
 
     Attributes:
-        name: `sgd` (with `momentum` and `nesterov`), `adagrad`, `adadelta`, `rmsprop`, `adam`, `adamw`, ... or
-            `ada_secant`.
-        momentum: for sgd and rmsprop.
+        name: `sgd` (with `momentum` and `nesterov`), `adagrad`, `adadelta`, `rmsprop`, `adam`, `adamw`, ...,
+            `muon` (convolutions and dense layers but the last) or `ada_secant`.
+        momentum: for sgd, rmsprop and muon.
         nesterov: for sgd.
         weight_decay: decoupled, as Keras does it; None = none.
         clipnorm: largest norm of the whole gradient; None = not clipped.

@@ -33,7 +33,7 @@ def test_momentum_nesterov_decay_clipping_and_ema_arrive():
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (OptimizerSpec("adam", momentum=0.9), "momentum is for sgd and rmsprop"),
+        (OptimizerSpec("adam", momentum=0.9), "momentum is for sgd, rmsprop and muon"),
         (OptimizerSpec("sgd", nesterov=True), "momentum above 0"),
         (OptimizerSpec("rmsprop", momentum=0.9, nesterov=True), "nesterov needs optimizer.name=sgd"),
     ],
