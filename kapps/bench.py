@@ -132,6 +132,7 @@ AGAINST: dict[str, str | None] = {
     "onnxruntime": "onnx",
     "openvino": "openvino",
     "litert": "litert",
+    "onnxruntime-int8": "onnx-int8",
     "torchvision": None,
 }
 
@@ -166,7 +167,7 @@ class Comparison(TypedDict):
 
     Attributes:
         model: name or path. weights: where they come from, in words.
-        input_shape: [h, w, c] of one image; all compute in float32.
+        input_shape: [h, w, c] of one image; all compute in float32 but `"onnxruntime-int8"`.
         rows: ours first, at each batch size.
         fastest: batch size, as text -> the contender with the lowest median.
         threads: that each contender was given. cpus: processors that this process may use. machine: what kind they are.
@@ -198,7 +199,8 @@ def compare(
         model: an exported model, or a name of the catalogue: it is then built with seeded weights and exported
             optimised (and for the runtimes in `against`) into a temporary folder.
         against: names of `AGAINST`. `"keras"` is the SavedModel that `keras.Model.export` writes. `"torchvision"` is
-            for names of the catalogue only. An exported model has the runtimes that it was exported for.
+            for names of the catalogue only. An exported model has the runtimes that it was exported for. With seeded
+            weights, `"onnxruntime-int8"` is calibrated on seeded images: its time counts, its scores say nothing.
         threads: for each contender; None for one a processor. TensorFlow takes them once a process.
         calls: of each contender, at each batch size.
         batches: the batch sizes.
@@ -303,11 +305,13 @@ def _built(name: str, against: Sequence[str], folder: Path) -> tuple[Predictor, 
     """The same for a name of the catalogue, with seeded weights that torchvision can have, too."""
     from kapps.create import create_model
     from kapps.data.preprocessing import Preprocessing
+    from kapps.exporting import quantize
     from kapps.exporting.formats import check_formats
     from kapps.exporting.saved_model import export
-    from kapps.weights.seeded import seeded_tensor
+    from kapps.weights.seeded import seeded_image, seeded_tensor
 
-    formats = check_formats([engine for engine in map(AGAINST.get, against) if engine is not None])
+    wanted = [engine for engine in map(AGAINST.get, against) if engine is not None]
+    formats = check_formats(["onnx" if engine == quantize.ENGINE else engine for engine in wanted])
     shape = catalog.info(name).input_shape
     if len(shape) != 3:
         raise RecipeError(
@@ -331,6 +335,9 @@ def _built(name: str, against: Sequence[str], folder: Path) -> tuple[Predictor, 
         optimize=True,
         formats=formats,
     )
+    if quantize.ENGINE in wanted:
+        source, target = (version / engines.RUNTIMES[engine].files[0] for engine in ("onnx", quantize.ENGINE))
+        quantize.quantize(source, target, seeded_image((quantize.FEWEST, *shape)), shape=(height, width, channels))
     return load(version, engine="tensorflow", verify=False), others
 
 
@@ -419,7 +426,7 @@ def _set_tensorflow_threads(threads: int) -> None:
 
 
 def _versions(against: Sequence[str]) -> dict[str, str]:
-    packages = {"keras": "keras", "litert": "ai-edge-litert", "torchvision": "torch"}
+    packages = {"litert": "ai-edge-litert", "onnxruntime-int8": "onnxruntime", "torchvision": "torch"}
     wanted = ["tensorflow", *(packages.get(name, name) for name in against)]
     return {package: importlib.metadata.version(package) for package in wanted}
 

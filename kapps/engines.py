@@ -5,15 +5,17 @@
     onnx        model.onnx              ONNX Runtime, on the processor
     litert      model.tflite            LiteRT (TensorFlow Lite) with XNNPACK
     tensorflow  saved_model.pb          TensorFlow, always there
+    onnx-int8   model.int8.onnx         ONNX Runtime in 8 bits: other answers, so only where it is asked for
 
-In the order in which `kapps.load` prefers them; all compute in float32. Which is the fastest depends on the network and
-on what else the machine does: `kapps bench resnet50 --against onnxruntime,openvino,litert` measures it.
+In the order in which `kapps.load` prefers them; all but the last compute in float32. Which is the fastest depends on
+the network and on what else the machine does: `kapps bench resnet50 --against onnxruntime,openvino,litert` measures it.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,19 +82,33 @@ class Onnx:
 
     name = "onnx"
 
-    def __init__(self, file: Path, threads: int):
+    def __init__(self, file: Path, threads: int, **settings: str):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Its threads wait for the next operation by spinning; after the last one they should leave the processor.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        for setting, value in settings.items():
+            options.add_session_config_entry(f"session.{setting}", value)
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
     def network(self, image: np.ndarray) -> np.ndarray:
         return self._session.run(None, {self._input: image})[0]
+
+
+class OnnxInt8(Onnx):
+    """`model.int8.onnx`: weights and activations in 8 bits, as `kapps.exporting.quantize` writes them."""
+
+    name = "onnx-int8"
+
+    def __init__(self, file: Path, threads: int):
+        # An x86 processor without VNNI adds products of uint8 and int8 in 16 bits, which overflow: other answers than
+        # those that were measured. ONNX Runtime can go around that with uint8 weights, but takes twice the time then,
+        # and does so with VNNI, too.
+        super().__init__(file, threads, **({} if has_vnni() else {"x64quantprecision": "1"}))
 
 
 class LiteRT:
@@ -129,12 +145,14 @@ class Runtime:
         package: the module to import.
         extra: of kapps, which installs the package; None where it is always there.
         engine: makes an `Engine` of the file and a number of threads; None for TensorFlow's, which needs a signature.
+        exact: whether its scores are the model's but for rounding. If not, it is used only where it is asked for.
     """
 
     files: tuple[str, ...]
     package: str
     extra: str | None = None
     engine: Callable[[Path, int], Engine] | None = None
+    exact: bool = True
 
 
 RUNTIMES = {
@@ -142,6 +160,7 @@ RUNTIMES = {
     "onnx": Runtime(("model.onnx",), "onnxruntime", "onnx", Onnx),
     "litert": Runtime(("model.tflite",), "ai_edge_litert", "litert", LiteRT),
     "tensorflow": Runtime(("saved_model.pb",), "tensorflow"),
+    "onnx-int8": Runtime(("model.int8.onnx",), "onnxruntime", "onnx", OnnxInt8, exact=False),
 }
 
 
@@ -150,7 +169,7 @@ def choose(folder: Path, engine: str | None) -> str:
 
     Args:
         folder: of the version.
-        engine: a key of `RUNTIMES`; None for the first that is installed and whose files are there.
+        engine: a key of `RUNTIMES`; None for the first that is exact, is installed and whose files are there.
 
     Raises:
         UnknownNameError: no such engine.
@@ -159,7 +178,9 @@ def choose(folder: Path, engine: str | None) -> str:
     """
     if engine is None:
         return next(
-            name for name, runtime in RUNTIMES.items() if is_installed(runtime.package) and not _absent(folder, name)
+            name
+            for name, runtime in RUNTIMES.items()
+            if runtime.exact and is_installed(runtime.package) and not _absent(folder, name)
         )
     if engine not in RUNTIMES:
         raise UnknownNameError("engine", engine, RUNTIMES)
@@ -167,9 +188,11 @@ def choose(folder: Path, engine: str | None) -> str:
     if runtime.extra is not None and not is_installed(runtime.package):
         raise MissingExtraError(runtime.package, runtime.extra)
     if absent := _absent(folder, engine):
+        option = (f"formats=({engine!r},)", f"--format {engine}")
+        in_python, in_words = option if runtime.exact else ("quantize=Quantization(...)", "--quantize")
         raise SavedModelError(
-            f"{folder} has no {absent[0]}, which the engine {engine!r} needs: export it with formats=({engine!r},), "
-            f"or `kapps export ... --format {engine}`"
+            f"{folder} has no {absent[0]}, which the engine {engine!r} needs: export it with {in_python}, "
+            f"or `kapps export ... {in_words}`"
         )
     return engine
 
@@ -199,6 +222,14 @@ def open_engine(engine: str, folder: Path, threads: int | None = None) -> Engine
 def is_installed(package: str) -> bool:
     """Whether a package can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None
+
+
+def has_vnni() -> bool:
+    """Whether this processor is known to have x86's instructions for 8-bit sums; no other system but Linux tells."""
+    try:
+        return re.search(r"\bavx(512)?_vnni\b", Path("/proc/cpuinfo").read_text(encoding="utf-8")) is not None
+    except OSError:
+        return False
 
 
 def processors() -> int:

@@ -59,8 +59,8 @@ def load(path: str | os.PathLike[str], *, verify: bool = True, engine: str | Non
         verify: compare the sha256 of every file with the card. This finds damage; it does not make a stranger's model
             safe: a SavedModel is a program that may read and write files, so load those whose source you trust.
         engine: what computes the scores: `"openvino"`, `"onnx"`, `"litert"` or `"tensorflow"`; None for the first of
-            these that is installed and that the version was exported for. Preprocessing, features and explanations are
-            TensorFlow's in any case.
+            these that is installed and that the version was exported for; `"onnx-int8"` (8 bits, other answers) only
+            where it is asked for. Preprocessing, features and explanations are TensorFlow's in any case.
 
     Raises:
         SavedModelError: no such folder, no card of kapps, files that are missing, changed, added or unreadable, or a

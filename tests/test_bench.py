@@ -116,6 +116,20 @@ def test_a_name_of_the_catalogue_is_built_and_exported_optimised(any_threads, mo
     assert not folders[0].exists(), "the temporary export is gone"
 
 
+@pytest.mark.skipif(
+    not all(map(module.engines.is_installed, ("onnx", "tf2onnx", "onnxruntime"))),
+    reason="needs the extra: pip install 'kapps[onnx]'",
+)
+def test_seeded_networks_are_measured_in_8_bits_too(any_threads, monkeypatch):
+    monkeypatch.setattr("kapps.exporting.saved_model.decode_image", lambda data: tf.io.decode_png(data, channels=1))
+    result = compare("lenet5", ["onnxruntime-int8", "onnxruntime"], calls=1, batches=(2,))
+    ours, rough, exact = result["rows"]
+    assert [row["contender"] for row in result["rows"]] == ["kapps", "onnxruntime-int8", "onnxruntime"]
+    assert ours["difference"] == 0
+    assert exact["difference"] < 1e-3 < rough["difference"]
+    assert set(result["versions"]) == {"tensorflow", "onnxruntime"}
+
+
 def test_the_activation_of_the_export_is_put_behind_the_keras_model(exported):
     image = keras.Input((6, 5, 1))
     logits = keras.Model(image, keras.layers.Dense(2, name="sum")(keras.layers.Flatten()(image)))
@@ -137,6 +151,8 @@ def test_what_cannot_be_compared_is_named(exported, any_threads, monkeypatch):
         compare("resnet50", ["torchvision"])
     with pytest.raises(SavedModelError, match=r"has no model.xml, .* --format openvino"):
         compare(exported, ["openvino"])
+    with pytest.raises(SavedModelError, match=r"has no model.int8.onnx, .* --quantize"):
+        compare(exported, ["onnxruntime-int8"])
     with pytest.raises(RecipeError, match=r"takes one image, got 'xor_net', which takes \[2\]"):
         compare("xor_net", ["keras"])
     with pytest.raises(RecipeError, match="at least 1 call, thread and image, got 0 calls"):

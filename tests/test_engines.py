@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
+import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -99,6 +102,44 @@ def test_the_default_is_the_first_that_is_installed_and_exported(version, instal
     assert engines.choose(version, None) == "tensorflow"
 
 
+def test_the_8_bit_network_is_used_only_where_it_is_asked_for(version, installed, monkeypatch):
+    with pytest.raises(
+        SavedModelError, match=r"no model.int8.onnx, .* with quantize=Quant.*, or `kapps .* --quantize`"
+    ):
+        engines.choose(version, "onnx-int8")
+    monkeypatch.setattr(engines, "_absent", lambda folder, engine: [] if engine == "onnx-int8" else ["a file"])
+    assert engines.choose(version, "onnx-int8") == "onnx-int8"
+    with pytest.raises(StopIteration):  # not even where it is the only one
+        engines.choose(version, None)
+    installed.remove("onnxruntime")
+    with pytest.raises(MissingExtraError, match=r"pip install 'kapps\[onnx\]'"):
+        engines.choose(version, "onnx-int8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings"),
+    [
+        ("flags : avx2 avx512_vnni", {"session.force_spinning_stop": "1"}),
+        ("flags : avx2 avx_vnni fma", {"session.force_spinning_stop": "1"}),
+        ("flags : avx2 avx512f", {"session.force_spinning_stop": "1", "session.x64quantprecision": "1"}),
+        (None, {"session.force_spinning_stop": "1", "session.x64quantprecision": "1"}),
+    ],
+)
+def test_8_bit_sums_must_not_overflow(flags, settings, monkeypatch, tmp_path):
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags)
+    real = pathlib.Path
+    monkeypatch.setattr(engines, "Path", lambda name: tmp_path / "cpuinfo" if name == "/proc/cpuinfo" else real(name))
+    given = {}
+    options = SimpleNamespace(add_session_config_entry=given.__setitem__)
+    session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name="image")])
+    runtime = SimpleNamespace(SessionOptions=lambda: options, InferenceSession=lambda *_, **__: session)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    engines.OnnxInt8(tmp_path / "model.int8.onnx", 2)
+    assert given == settings
+    assert options.intra_op_num_threads == 2
+
+
 def test_what_is_not_there_is_named(version, installed):
     with pytest.raises(UnknownNameError, match="no engine is named 'openvin': did you mean 'openvino'"):
         kapps.load(version, engine="openvin")
@@ -123,7 +164,7 @@ def test_threads_are_as_many_as_said(version, installed):
     assert engines.open_engine("onnx", version).threads == engines.processors() >= 1
 
 
-@pytest.mark.parametrize("name", [name for name in engines.RUNTIMES if name != "tensorflow"])
+@pytest.mark.parametrize("name", [name for name in engines.RUNTIMES if name not in ("tensorflow", "onnx-int8")])
 def test_every_engine_has_an_extra_of_the_same_name_as_its_format(name):
     from kapps.exporting import formats
 

@@ -33,7 +33,10 @@ def command(
     keras_calls: Annotated[int, typer.Option(min=0, help="Calls of Keras' predict to compare with; 0: none.")] = 100,
     against: Annotated[
         str | None,
-        typer.Option(help="Measure beside these: keras, onnxruntime, openvino, litert, torchvision; with commas."),
+        typer.Option(
+            help="Measure beside these, with commas: keras, onnxruntime, openvino, litert, torchvision, "
+            "onnxruntime-int8 (in 8 bits)."
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="With --against: threads of each; one a processor unless given.")
@@ -125,8 +128,11 @@ def _print_comparison(result: Comparison) -> None:
     fastest = ", ".join(f"{name} at batch {batch}" for batch, name in result["fastest"].items())
     versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
     size = "x".join(map(str, result["input_shape"]))
+    numbers = "float32"
+    if any(row["contender"] == "onnxruntime-int8" for row in result["rows"]):
+        numbers = "float32 (onnxruntime-int8: 8 bits)"
     console().print(
-        f"\nfastest: {fastest}\n{result['model']} at {size}, weights {result['weights']}, float32, "
+        f"\nfastest: {fastest}\n{result['model']} at {size}, weights {result['weights']}, {numbers}, "
         f"{result['rows'][0]['calls']} calls each; kapps: its export in TensorFlow\n"
         f"{result['threads']} threads, {result['cpus']} processors, {result['machine']}; {versions}"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kapps import catalog
+from kapps.cli.calibration import quantization, shown
 from kapps.cli.console import AsJson, print_facts, print_json, waiting
 from kapps.cli.files import read_json, read_preprocessing
 from kapps.cli.tensorflow import load_tensorflow
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def command(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="The folder of a finished run, a .keras file, or an architecture.")],
     path: Annotated[Path, typer.Argument(help="The folder of the versions, e.g. saved_models/my_digits.")],
     version: Annotated[int | None, typer.Option(min=1, help="The version's number; the next one unless given.")] = None,
@@ -50,9 +52,29 @@ def command(
         list[str] | None,
         typer.Option("--format", help="Also for another runtime: onnx, openvino, litert; several times for several."),
     ] = None,
+    quantize: Annotated[
+        bool, typer.Option("--quantize", help="Also in 8 bits for ONNX Runtime; the card says what it loses.")
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --quantize: images in folders named by label, or by its number, to calibrate and measure on. "
+            "A run brings its own."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="With --quantize: where TensorFlow Datasets keeps the sets of a run.")
+    ] = None,
+    largest_loss: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="With --quantize: a larger loss of accuracy is refused; 0.02 unless given."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Export a trained model with its preprocessing and labels."""
+    for name, value in (("calibration", calibration), ("data-dir", data_dir), ("largest-loss", largest_loss)):
+        if value is not None and not quantize:
+            raise RecipeError(f"--{name} belongs to --quantize: give that, too, or leave it out")
     load_tensorflow()
     if weights is None and not model.exists() and str(model) in catalog.list_models():
         raise RecipeError(f"{model} is an architecture: say with --weights which weights, see `kapps weights list`")
@@ -75,6 +97,8 @@ def command(
     stated |= {"limits": limit} if limit else {}
     if stated:
         arguments["card"] = {**arguments.get("card", {}), **stated}
+    if quantize and calibration is None and not (model / "recipe.json").is_file():
+        raise RecipeError(f"{model} brings no images: say with --calibration FOLDER which to calibrate and measure on")
     with waiting(f"exporting to {path}"):
         import kapps
         from kapps.create import load_keras
@@ -89,6 +113,15 @@ def command(
             )
         else:
             network = load_keras(file)
+        if quantize:
+            arguments["quantize"] = quantization(
+                calibration or model,
+                labels=arguments["labels"],
+                preprocessing=arguments["preprocessing"],
+                data_dir=data_dir,
+                command=shown(context),
+                largest_loss=largest_loss,
+            )
         folder = kapps.export(network, path, version=version, optimize=optimize, formats=formats or (), **arguments)
     result = {"path": str(folder), "name": folder.parent.name, "version": int(folder.name)}
     result |= {"labels": arguments["labels"], "features": arguments.get("features", [])}

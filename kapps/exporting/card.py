@@ -50,7 +50,8 @@ class Card:
         optimization: what made the graph faster than the model it came from, and by how much its answers moved
             ("difference", the largest of all outputs, in their standard deviations); empty if nothing did.
         engines: format for another runtime -> {"file": name, "difference": of its answers from the model's, in standard
-            deviations of the scores}; empty if none was asked for.
+            deviations of the scores}; `"onnx-int8"` -> what `kapps.exporting.quantize.write_int8` measured; empty if
+            none was asked for.
         created: date and time (UTC). created_by: package -> version.
         format: of the card itself.
     """
@@ -219,11 +220,7 @@ def _page(card: Card) -> str:
         if card.optimization
         else ""
     )
-    engines = "".join(
-        f"\n`{engine['file']}` is the network of `serving_tensors` for the engine `{name}`; its scores differ by "
-        f"{engine['difference']:.1e} of their standard deviation at most.\n"
-        for name, engine in card.engines.items()
-    )
+    engines = "".join(f"\n{_engine(name, engine)}\n" for name, engine in card.engines.items())
     limits = "\n".join(f"- {limit}" for limit in card.limits) or (
         "- None were recorded. Expect good answers only for images like those it was trained on."
     )
@@ -300,6 +297,22 @@ Code and weights: {card.licence}. Trained on: {card.data}. Licence of the data: 
 
 Made {card.created} by {made}. The sha256 of every file is in `card.json`; it shows damage, not who made the model.
 """
+
+
+def _engine(name: str, engine: Mapping[str, Any]) -> str:
+    if "difference" in engine:
+        return (
+            f"`{engine['file']}` is the network of `serving_tensors` for the engine `{name}`; its scores differ by "
+            f"{engine['difference']:.1e} of their standard deviation at most."
+        )
+    return (
+        f"`{engine['file']}` is the same in 8 bits for the engine `{name}`, which is used only where it is asked for: "
+        f"{engine['bytes_int8']:,} bytes instead of {engine['bytes_float32']:,}. It gets {engine['accuracy_int8']:.2%} "
+        f"of {engine['images']:,} images right, in float32 {engine['accuracy_float32']:.2%}: a loss of "
+        f"{100 * engine['loss']:.2f} percentage points. To {engine['agreement']:.2%} of them both give one answer. "
+        f"Measured on: {engine['data']}; by: `{engine['command']}`. Calibrated on "
+        f"{engine['calibration_images']:,} other images."
+    )
 
 
 def _tensors(tensors: Mapping[str, Mapping[str, Any]]) -> str:
