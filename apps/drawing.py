@@ -82,6 +82,17 @@ def tile(maps: np.ndarray, gap: int = 1) -> np.ndarray:
     return sheet
 
 
+def as_seen(image: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:
+    """What a network was shown, as pixels again: float [h, w, c] and how it was made (of the card) -> uint8 [h, w, c].
+
+    What was filtered or cut away stays so; only the scale of the numbers and the order of the channels are undone.
+    """
+    pixels = (image * np.array(preprocessing["std"]) + np.array(preprocessing["mean"])) / preprocessing["scale"]
+    if preprocessing["channel_order"] == "bgr":
+        pixels = pixels[..., ::-1]
+    return np.clip(pixels, 0, 255).round().astype(np.uint8)
+
+
 def thumbnail(image: np.ndarray, side: int = 560) -> np.ndarray:
     """A photo made small enough for a page: uint8 [h, w, c] -> the longer side at most `side`."""
     picture = Image.fromarray(image.squeeze())
@@ -163,8 +174,9 @@ def figures_html(figures: Sequence[Figure], least_width: str = "8.5rem") -> str:
 
 def answer_html(label: str, score: float, note: str) -> str:
     """The answer, large, with its probability (0 to 1) and a line below it."""
+    kind = "k-label" if len(label) < 3 else "k-label k-word"
     return (
-        f'<div class="k-answer"><div class="k-label">{escape(label)}</div>'
+        f'<div class="k-answer"><div class="{kind}">{escape(label)}</div>'
         f'<div><div class="k-score">{percent(score)}</div><div class="k-note">{escape(note)}</div></div></div>'
     )
 

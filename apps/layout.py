@@ -14,6 +14,7 @@ STYLE = """
 
 .k-answer { display: flex; align-items: center; gap: 1.1rem; margin-bottom: 0.75rem; }
 .k-label { font-size: 6.5rem; line-height: 1; font-weight: 600; font-variant-numeric: tabular-nums; }
+.k-word { font-size: 2.4rem; }
 .k-score { font-size: 1.6rem; font-weight: 600; }
 .k-note { font-size: 0.85rem; opacity: 0.7; }
 

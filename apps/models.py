@@ -22,8 +22,8 @@ def models_dir() -> Path:
     return Path(chosen) if chosen else paths.saved_models_dir()
 
 
-def load(name: str) -> Predictor:
-    """The predictor of one exported model, ready to answer and to explain at once.
+def load(name: str, methods: tuple[str, ...] = ("saliency",)) -> Predictor:
+    """The predictor of one exported model, ready to answer and, by these methods, to explain at once.
 
     Raises:
         SavedModelError: the model is missing or damaged.
@@ -31,7 +31,7 @@ def load(name: str) -> Predictor:
     folder = models_dir() / name
     card = folder / "card.json"
     # A model that was exported anew is loaded anew; an absent one is asked for again on every run.
-    return _load(str(folder), card.stat().st_mtime_ns if card.exists() else 0)
+    return _load(str(folder), card.stat().st_mtime_ns if card.exists() else 0, methods)
 
 
 def import_kapps() -> ModuleType:
@@ -54,8 +54,8 @@ def _leave_the_session_alone(free_memory: bool = True) -> None:
     """In the place of `keras.backend.clear_session`."""
 
 
-@st.cache_resource(show_spinner="Loading the network: some seconds, once", max_entries=2)
-def _load(folder: str, exported: int) -> Predictor:
+@st.cache_resource(show_spinner="Loading the network: some seconds, once", max_entries=4)
+def _load(folder: str, exported: int, methods: tuple[str, ...]) -> Predictor:
     predictor = import_kapps().load(folder)
     from kapps.explaining import attribute
 
@@ -65,5 +65,6 @@ def _load(folder: str, exported: int) -> Predictor:
     picture[60:220, 130:150] = 0
     predictor(picture)
     predictor.features(picture)
-    attribute(predictor, predictor.preprocess(picture)[0], method="saliency")
+    for method in methods:
+        attribute(predictor, predictor.preprocess(picture)[0], method=method)
     return predictor

@@ -22,6 +22,7 @@ st.logo(str(LOGO), size="large")
 page = st.navigation(
     [
         st.Page("views/read_a_digit.py", title="Read a digit", default=True),
+        st.Page("views/look_at_a_photo.py", title="Look at a photo", url_path="photo"),
         st.Page("views/perceptron.py", title="The perceptron", url_path="perceptron"),
         st.Page("views/scenes.py", title="Scenes", url_path="scenes"),
         st.Page("views/catalogue.py", title="Catalogue", url_path="catalogue"),

@@ -35,6 +35,13 @@ def read_a_digit(someone: Visitor) -> None:
     someone.find("figcaption", "F6")
 
 
+def look_at_a_photo(someone: Visitor) -> None:
+    """An example with all that is drawn of it."""
+    someone.go("photo")
+    someone.choose("Example")
+    someone.find("figcaption", "stage3")
+
+
 def perceptron(someone: Visitor) -> None:
     """A line that parts two clouds."""
     someone.go("perceptron")
@@ -57,6 +64,7 @@ def page(path: str) -> Callable[[Visitor], None]:
 
 SCENES: dict[str, Callable[[Visitor], None]] = {
     "read_a_digit": read_a_digit,
+    "look_at_a_photo": look_at_a_photo,
     "perceptron": perceptron,
     "two_layers": two_layers,
     "scenes": page("scenes"),

@@ -20,12 +20,14 @@ from kapps import catalog, paths
 from kapps.data.scenes import make_scene
 
 READ = "views/read_a_digit.py"
+PHOTO = "views/look_at_a_photo.py"
 PERCEPTRON = "views/perceptron.py"
 SCENES = "views/scenes.py"
 CATALOGUE = "views/catalogue.py"
 RESULTS = "views/results.py"
 TITLES = {
     READ: "Read a digit",
+    PHOTO: "Look at a photo",
     PERCEPTRON: "The perceptron",
     SCENES: "Scenes",
     CATALOGUE: "Catalogue",
@@ -40,8 +42,8 @@ def html(app: AppTest) -> str:
 
 
 def answer(app: AppTest) -> str | None:
-    """The large answer of the landing page."""
-    found = re.search(r'class="k-label">([^<]*)<', html(app))
+    """The large answer of a page."""
+    found = re.search(r'class="k-label(?: k-word)?">([^<]*)<', html(app))
     return found and found[1]
 
 
@@ -204,6 +206,69 @@ def test_a_damaged_model_is_refused_by_the_name_of_its_file(
     (error,) = app.error
     assert "saved" in error.value
     assert "model" in error.value
+
+
+# --- look at a photo
+
+
+def photo(kind: str = "JPEG") -> bytes:
+    """Something like a ship before the sky, larger than the network's input and not square."""
+    image = Image.new("RGB", (360, 240), (150, 190, 230))
+    image.paste((30, 80, 130), (0, 170, 360, 240))
+    image.paste((120, 40, 40), (90, 140, 270, 180))
+    image.paste((230, 230, 230), (150, 100, 220, 140))
+    return encoded(image, kind)
+
+
+def test_without_a_photo_it_says_what_it_knows(page: Page) -> None:
+    app = page(PHOTO)
+    assert "airplane, automobile, bird, cat, deer, dog, frog, horse, ship and truck" in app.info[0].value
+    assert answer(app) is None
+
+
+def test_a_photo_gets_an_answer_its_evidence_and_the_stages(page: Page) -> None:
+    app = page(PHOTO)
+    app.file_uploader[0].upload("photo.jpg", photo(), "image/jpeg").run()
+    assert not app.exception
+    assert answer(app) in app.selectbox[0].options
+    shown = html(app)
+    for name in ("What it was shown", "Grad-CAM", "Integrated gradients", "Saliency"):
+        assert f"<b>{name}</b>" in shown
+    for name, text in {
+        "stem": "16 maps of 32 × 32",
+        "stage1": "16 maps of 32 × 32",
+        "stage2": "32 maps of 16 × 16",
+        "stage3": "64 maps of 8 × 8",
+    }.items():
+        assert f"<b>{name}</b><br>{text}" in shown
+
+
+def test_grad_cam_can_look_at_another_stage_and_for_another_class(page: Page) -> None:
+    app = page(PHOTO)
+    app.file_uploader[0].upload("photo.png", photo("PNG"), "image/png").run()
+    before = html(app)
+    app.selectbox[1].select("stage2").run()
+    assert "<b>Grad-CAM</b><br>32 maps of 16 × 16" in html(app)
+    assert "<b>Grad-CAM</b><br>64 maps of 8 × 8" in before
+    app.selectbox[0].select("frog").run()
+    assert "Places that speak for frog" in html(app)
+    assert not app.exception
+
+
+def test_an_example_says_that_it_is_none_of_the_ten(page: Page) -> None:
+    app = page(PHOTO, photo_how="Example")
+    assert not app.exception
+    assert answer(app) is not None
+    assert any("Neither is of the ten kinds" in caption.value for caption in app.caption)
+
+
+def test_a_damaged_photo_gets_one_clear_line(page: Page) -> None:
+    app = page(PHOTO)
+    app.file_uploader[0].upload("mine.jpg", photo()[:900], "image/jpeg").run()
+    (error,) = app.error
+    assert "mine" in error.value
+    assert answer(app) is None
+    assert not app.exception
 
 
 # --- the perceptron
