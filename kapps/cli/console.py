@@ -137,3 +137,40 @@ def waiting(description: str) -> Iterator[Callable[[int, int | None], None]]:
                 bar.update(task, completed=have, total=total, amount=amount)
 
         yield received
+
+
+@contextmanager
+def steps_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A line for every step of long work on stderr, with the time left; silent where stderr is no terminal.
+
+    Yields:
+        a function `progress(step, done, of)`, with `of` 0 where nobody knows; a new step begins a new line.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console(sys.stderr),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        tasks: dict[str, Any] = {}
+
+        def show(step: str, done: int, of: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, total=None)
+            bar.update(tasks[step], completed=done, total=of or None)
+
+        yield show

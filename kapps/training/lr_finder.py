@@ -36,7 +36,7 @@ class RateSearch:
 
 def find_learning_rate(
     model: keras.Model,
-    batches: Iterable[tuple[Any, Any]],
+    batches: Iterable[tuple[Any, ...]],
     *,
     lowest: float = 1e-6,
     highest: float = 1.0,
@@ -48,7 +48,7 @@ def find_learning_rate(
 
     Args:
         model: compiled; its optimiser's learning rate must be a number, no schedule.
-        batches: `(inputs, labels)`; taken from the start again when they end.
+        batches: `(inputs, labels)` or `(inputs, labels, weights)`; taken from the start again when they end.
         lowest, highest: the first and the last rate; between them every step multiplies.
         steps: how many batches are used at most.
         smoothing: of the loss, an exponential moving average with the bias of its start taken out.
@@ -71,11 +71,11 @@ def find_learning_rate(
     losses: list[float] = []
     average = 0.0
     try:
-        for step, (inputs, labels) in enumerate(_endless(batches, steps)):
+        for step, batch in enumerate(_endless(batches, steps)):
             rate = lowest * (highest / lowest) ** (step / (steps - 1))
             optimizer.learning_rate = rate
             model.reset_metrics()  # the loss of this batch, not the mean of all
-            loss = float(model.train_on_batch(inputs, labels, return_dict=True)["loss"])
+            loss = float(model.train_on_batch(*batch, return_dict=True)["loss"])
             if not math.isfinite(loss):
                 break
             average = smoothing * average + (1 - smoothing) * loss
@@ -94,7 +94,7 @@ def find_learning_rate(
     return RateSearch(np.array(rates), np.array(losses), rates[int(np.argmin(slopes))], rates[least])
 
 
-def _endless(batches: Iterable[tuple[Any, Any]], steps: int) -> Iterable[tuple[Any, Any]]:
+def _endless(batches: Iterable[tuple[Any, ...]], steps: int) -> Iterable[tuple[Any, Any]]:
     taken = 0
     while taken < steps:
         before = taken

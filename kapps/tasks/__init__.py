@@ -1,0 +1,1 @@
+"""What the architectures are put to: one application a file or folder."""

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import kapps
+from kapps.errors import DataError, OutputError, RecipeError, UnknownNameError
+from kapps.tasks.transfer import tuning
+from kapps.tasks.transfer.transfer import transfer
+
+from .conftest import picture
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(tuning, "_MOST_EPOCHS", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short")
+def test_from_a_folder_to_a_model_that_answers_as_the_report_says(folder, weights, tmp_path):
+    seen = set()
+    result = transfer(
+        folder,
+        backbone="resnet20",
+        weights=weights,
+        out=tmp_path / "out",
+        validation=0.25,
+        minutes=5,
+        progress=lambda step, done, of: seen.add(step),
+    )
+    assert {"reading the photos", "computing features", "fine-tuning"} <= seen
+    predictor = kapps.load(result.model)
+    assert predictor.labels == ("bars", "点 dots")
+    answers = predictor([photo.path for photo in result.photos.validation])
+    found = np.array([[answer["probabilities"][name] for name in predictor.labels] for answer in answers])
+    np.testing.assert_allclose(found, result.probabilities, atol=1e-4)  # calibrated, in the graph
+    truth = np.array([photo.label for photo in result.photos.validation])
+    figures = result.metrics["validation"]
+    assert figures["accuracy"] == (found.argmax(axis=1) == truth).mean()
+    assert figures["num_examples"] == len(truth) == 6
+    assert figures["low"] < figures["accuracy"] <= figures["high"]
+    assert predictor.card.metrics["accuracy"]["value"] == figures["accuracy"]
+    assert predictor.card.metrics["accuracy"]["command"].startswith("kapps transfer ")
+    stored = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert stored["metrics"] == result.metrics
+    assert any("is not known; of the usual preprocessings" in note for note in stored["notes"])
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "点 dots" in page
+    assert "<script" not in page
+    assert set(predictor.features(result.photos.train[0].path)) >= {"stage1", "stage3"}
+
+
+def test_names_are_escaped_and_a_second_run_is_a_second_version(folder, weights, tmp_path):
+    (folder / "bars").rename(folder / "<img src=x onerror=alert(1)>")
+    options = {"backbone": "resnet20", "weights": weights, "out": tmp_path / "out", "tune": False, "validation": 0.5}
+    for version in (1, 2):
+        assert transfer(folder, **options).model == tmp_path / "out" / "model" / str(version)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+
+
+@pytest.mark.parametrize(
+    "head", [pytest.param("softmax", marks=pytest.mark.slow), pytest.param("svm", marks=pytest.mark.slow), "nearest"]
+)
+def test_every_head_is_exported(folder, weights, tmp_path, head):
+    result = transfer(folder, backbone="resnet20", weights=weights, head=head, out=tmp_path / "out", tune=False)
+    answers = kapps.load(result.model)([photo.path for photo in result.photos.validation])
+    found = [list(answer["probabilities"].values()) for answer in answers]
+    np.testing.assert_allclose(found, result.probabilities, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_one_photo_a_class_is_learned_and_nothing_is_claimed(weights, tmp_path):
+    for index in range(40):
+        (tmp_path / "many" / f"class {index}").mkdir(parents=True)
+        picture(index).save(tmp_path / "many" / f"class {index}" / "one.jpg")
+    result = transfer(tmp_path / "many", backbone="resnet20", weights=weights, out=tmp_path / "out")
+    assert "validation" not in result.metrics
+    assert "nothing is known of its quality" in (tmp_path / "out" / "report.html").read_text()
+    assert kapps.load(result.model).card.metrics == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"backbone": "resnet21"}, UnknownNameError, "did you mean 'resnet"),
+        ({"head": "forest"}, UnknownNameError, "no head is named 'forest'"),
+        ({"backbone": "lenet5"}, RecipeError, r"expected a backbone for colour images, lenet5 takes \[28, 28, 1\]"),
+    ],
+)
+def test_wrong_choices_are_refused_before_any_work(folder, tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        transfer(folder, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_other_things_is_not_written_into(folder, weights, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(OutputError, match=r"but .*mine holds other things"):
+        transfer(folder, backbone="resnet20", weights=weights, out=tmp_path / "mine")
+    assert [child.name for child in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_one_class_alone_is_refused(tmp_path):
+    (tmp_path / "photos" / "only").mkdir(parents=True)
+    picture(0).save(tmp_path / "photos" / "only" / "x.png")
+    with pytest.raises(DataError, match="expected at least two class folders"):
+        transfer(tmp_path / "photos", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
