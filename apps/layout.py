@@ -18,8 +18,9 @@ STYLE = """
 .k-score { font-size: 1.6rem; font-weight: 600; }
 .k-note { font-size: 0.85rem; opacity: 0.7; }
 
-.k-bars { display: grid; gap: 0.3rem; max-width: 26rem; }
-.k-bar { display: grid; grid-template-columns: minmax(1.2rem, max-content) 1fr 4.2rem; gap: 0.6rem; }
+.k-bars { display: grid; gap: 0.3rem 0.6rem; max-width: 26rem; }
+.k-bars { grid-template-columns: minmax(1.2rem, max-content) 1fr 4.2rem; }
+.k-bar { display: grid; grid-column: 1 / -1; grid-template-columns: subgrid; }
 .k-bar { align-items: center; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 .k-name { text-align: right; }
 .k-track { height: 0.75rem; border-radius: 0.2rem; overflow: hidden;

@@ -20,14 +20,18 @@ _PUBLIC = {
     "train": "kapps.training.fit",
     "evaluate": "kapps.training.evaluate",
     "export": "kapps.exporting.saved_model",
+    "explain": "kapps.explaining.explain",
     "load": "kapps.predict",
+    "transfer": "kapps.tasks.transfer.transfer",
 }
 
 if TYPE_CHECKING:
     from kapps.catalog import info, list_models
     from kapps.create import create_backbone, create_model, features
+    from kapps.explaining.explain import explain
     from kapps.exporting.saved_model import export
     from kapps.predict import load
+    from kapps.tasks.transfer.transfer import transfer
     from kapps.training.evaluate import evaluate
     from kapps.training.fit import train
 
@@ -35,12 +39,14 @@ __all__ = [
     "create_backbone",
     "create_model",
     "evaluate",
+    "explain",
     "export",
     "features",
     "info",
     "list_models",
     "load",
     "train",
+    "transfer",
 ]
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import kapps
-from kapps.cli import bench, data, demo, evaluate, export, info, predict, tables, train, weights
+from kapps.cli import bench, data, demo, evaluate, explain, export, info, predict, tables, train, transfer, weights
 from kapps.cli import list as list_
 from kapps.cli.console import print_error
 from kapps.errors import KappsError
@@ -47,8 +47,10 @@ def _options(
 app.command("list")(list_.command)
 app.command("info")(info.command)
 app.command("train")(train.command)
+app.command("transfer")(transfer.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.command("explain")(explain.command)
 app.command("bench")(bench.command)
 app.command("export")(export.command)
 app.command("data")(data.command)

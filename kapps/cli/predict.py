@@ -93,19 +93,19 @@ def _draw(predictor: Predictor, files: list[str], out: Path) -> None:
     """A row an image: the image as the network sees it, and what each method says about the predicted class."""
     from matplotlib.figure import Figure
 
-    from kapps.explaining import METHODS, attribute, to_image
+    from kapps.explaining import BUILT_IN, attribute, to_image
 
-    columns = 1 + len(METHODS)
+    columns = 1 + len(BUILT_IN)
     figure = Figure(figsize=(2.6 * columns, 2.9 * len(files)), layout="constrained")
     axes = figure.subplots(len(files), columns, squeeze=False)
-    with progress("explaining", len(files) * len(METHODS)) as advance:
+    with progress("explaining", len(files) * len(BUILT_IN)) as advance:
         for row, file in zip(axes, files, strict=True):
             image = predictor.preprocess(file)[0]
             low, high = image.min(), image.max()
             shown = (image - low) / ((high - low) or 1)
             row[0].imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap="gray", interpolation="nearest")
             row[0].set_title(Path(file).name, fontsize=9, parse_math=False)
-            for axis, method in zip(row[1:], METHODS, strict=True):
+            for axis, method in zip(row[1:], BUILT_IN, strict=True):
                 title = method.replace("_", " ")
                 try:
                     found = attribute(predictor, image, method=method)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -13,11 +14,8 @@ from kapps.errors import DataError, RecipeError
 from kapps.explaining import inner
 from kapps.predict import Predictor
 
-if TYPE_CHECKING:
-    import keras
-
-    Model: TypeAlias = Predictor | keras.Model
-
+# A function takes a NumPy batch [B, ...] and gives scores [B, N] or [B]; no gradient comes through it.
+Model: TypeAlias = Predictor | keras.Model | Callable[[Any], Any]
 Scores: TypeAlias = Callable[[tf.Tensor], tf.Tensor]  # [B, h, w, c] -> [B, N]
 
 
@@ -74,12 +72,13 @@ def start(model: Model, image: np.ndarray, target: int | None, of: str | None) -
         DataError: an image of another shape or type, or a target that is not a class.
         RecipeError: evidence is asked of a model that does not give it.
     """
-    scores = _scores_of(model)
-    expected = tuple(model.card.input["shape"]) if isinstance(model, Predictor) else tuple(model.input_shape[1:])
+    scores, explained, what = functions(model, of)
+    expected = input_shape(model)
     image = np.asarray(image)
     if (
         not np.issubdtype(image.dtype, np.floating)
         or image.ndim != 3
+        or len(expected) != 3
         or any(size not in (None, got) for size, got in zip(expected, image.shape, strict=True))
     ):
         raise DataError(
@@ -95,20 +94,54 @@ def start(model: Model, image: np.ndarray, target: int | None, of: str | None) -
     elif not 0 <= target < len(answer):
         raise DataError(f"expected a class from 0 to {len(answer) - 1}, got {target}")
 
-    evidence = _evidence_of(model)
+    return Question(explained, image, target, float(answer[target]), what)
+
+
+def functions(model: Model, of: str | None) -> tuple[Scores, Scores, str]:
+    """The model's scores, what is explained of them (see `start`), and which of `"evidence"` and `"score"` that is.
+
+    Raises:
+        RecipeError: evidence is asked of a model that does not give it.
+    """
+    scores, evidence = _scores_of(model), _evidence_of(model)
     if of not in (None, "score", "evidence") or (of == "evidence" and evidence is None):
         raise RecipeError(
             f'of should be "score", or "evidence" for a model that ends in a softmax or sigmoid, got {of!r}'
         )
     if evidence is None or of == "score":
-        return Question(scores, image, target, float(answer[target]), "score")
-    return Question(evidence, image, target, float(answer[target]), "evidence")
+        return scores, scores, "score"
+    return scores, evidence, "evidence"
+
+
+def input_shape(model: Model) -> tuple[int | None, ...]:
+    """What the model takes, without the batch; of a function this is not known, so any image fits."""
+    if isinstance(model, Predictor):
+        return tuple(model.card.input["shape"])
+    if isinstance(model, keras.Model):
+        return tuple(model.input_shape[1:])
+    return (None, None, None)
+
+
+def as_scores(values: Any, count: int) -> np.ndarray:
+    """What a function said about `count` inputs, float32 [count, N].
+
+    Raises:
+        DataError: it gave something else than [count] or [count, N].
+    """
+    values = np.asarray(values, np.float32)
+    if values.shape == (count,):
+        values = values[:, np.newaxis]
+    if values.ndim != 2 or len(values) != count:
+        raise DataError(f"expected scores [{count}, N] for {count} inputs, the function gave {list(values.shape)}")
+    return values
 
 
 def _scores_of(model: Model) -> Scores:
     if isinstance(model, Predictor):
         return lambda batch: model.tensor_function(image=batch)["probabilities"]
-    return lambda batch: tf.cast(model(batch, training=False), tf.float32)
+    if isinstance(model, keras.Model):
+        return lambda batch: tf.cast(model(batch, training=False), tf.float32)
+    return lambda batch: tf.constant(as_scores(model(batch.numpy()), len(batch)))
 
 
 def _evidence_of(model: Model) -> Scores | None:
@@ -117,11 +150,13 @@ def _evidence_of(model: Model) -> Scores | None:
         if exported is None:
             return None
         function, kind = (lambda batch: exported(image=batch)["logits"]), model.card.scores
-    else:
+    elif isinstance(model, keras.Model):
         found = inner.logits(model)
         if found is None:
             return None
         function, kind = found
+    else:
+        return None
 
     def evidence(batch: tf.Tensor) -> tf.Tensor:
         logits = function(batch)
@@ -156,6 +191,17 @@ def baseline_image(model: Model, shape: tuple[int, ...], baseline: float | np.nd
 
 def gradients(function: Scores, images: np.ndarray, target: int, batch_size: int) -> Iterator[np.ndarray]:
     """d function[target] / d image for every image [B, h, w, c], a batch at a time."""
+    return (gradient for _, gradient in values_and_gradients(function, images, target, batch_size))
+
+
+def values_and_gradients(
+    function: Scores, images: np.ndarray, target: int, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """function[target] in float64 and its gradient for every image [B, h, w, c], a batch at a time.
+
+    Raises:
+        DataError: the function has no gradient.
+    """
     for begin in range(0, len(images), batch_size):
         batch = tf.constant(images[begin : begin + batch_size])
         with tf.GradientTape() as tape:
@@ -163,5 +209,7 @@ def gradients(function: Scores, images: np.ndarray, target: int, batch_size: int
             value = function(batch)[:, target]
         gradient = tape.gradient(value, batch)
         if gradient is None:
-            raise DataError("the model's scores do not depend on the image by differentiable steps: use occlusion")
-        yield gradient.numpy()
+            raise DataError(
+                "the model's scores do not depend on the image by differentiable steps: use occlusion, lime or shap"
+            )
+        yield value.numpy().astype(np.float64), gradient.numpy()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kapps.errors import DataError, RecipeError, UnknownNameError
@@ -32,9 +33,15 @@ def keras_model(model: Model) -> keras.Model:
 
     Raises:
         WeightsError: that file is missing or damaged.
+        DataError: a mere function, whose inside cannot be seen.
     """
-    if not isinstance(model, Predictor):
+    if isinstance(model, keras.Model):
         return model
+    if not isinstance(model, Predictor):
+        raise DataError(
+            f"expected an exported model or a Keras model, got a {type(model).__name__}, whose inside cannot be seen: "
+            "take lime, shap or occlusion"
+        )
     from kapps.create import load_keras
     from kapps.exporting.saved_model import KERAS_FILE
 
@@ -64,7 +71,7 @@ def logits(model: keras.Model) -> tuple[Callable[[tf.Tensor], tf.Tensor], str] |
             return None
         return function, kinds[0]
 
-    return _cached(model, "logits", traced)
+    return cached(model, "logits", traced)
 
 
 def feature_gradient(
@@ -96,17 +103,10 @@ def feature_gradient(
 
         @tf.function(autograph=False)
         def function(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with _recorded(model) as outputs:
+            with recorded(model) as outputs:
                 scores = model(image, training=False)
-            name = _choose(outputs, feature)
-            taken = "score"
-            if of != "score":
-                with contextlib.suppress(NoActivation):
-                    scores, taken = before_activation(scores)[0], "evidence"
-            if of == "evidence" and taken == "score":
-                raise RecipeError(
-                    'of should be "score" for a model that does not end in a softmax or sigmoid, got "evidence"'
-                )
+            name = choose(outputs, feature)
+            scores, taken = explained(scores, of)
             (gradient,) = tf.gradients(tf.gather(scores, target, axis=1), outputs[name])
             if gradient is None:
                 raise DataError(f"the scores do not depend on {name} by differentiable steps: name an earlier layer")
@@ -116,12 +116,70 @@ def feature_gradient(
         concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.int32))
         return concrete, *facts
 
-    function, name, taken = _cached(model, (shape, feature, of), traced)
+    function, name, taken = cached(model, (shape, feature, of), traced)
     activation, gradient = function(image, tf.constant(target, tf.int32))
     return activation, gradient, name, taken
 
 
-def _cached(model: keras.Model, key: Any, make: Callable[[], Any]) -> Any:
+def layer_output(model: keras.Model, images: np.ndarray, layer: str | None, batch_size: int) -> tuple[np.ndarray, str]:
+    """What a layer says about images float32 [B, h, w, c], float32 [B, ...], and its name.
+
+    Args:
+        layer: its name; within a model inside the model `"outer/inner"`. None: the last one whose output has another
+            shape than the scores: what the answer is made of.
+        batch_size: images a step; it does not change the result.
+
+    Raises:
+        UnknownNameError: no such layer.
+    """
+
+    def traced() -> tuple[Callable[[tf.Tensor], tf.Tensor], str]:
+        facts: list[str] = []
+
+        @tf.function(autograph=False)
+        def function(images: tf.Tensor) -> tf.Tensor:
+            with recorded(model) as outputs:
+                scores = model(images, training=False)
+            name = _before_scores(outputs, scores) if layer is None else layer
+            if name not in outputs:
+                raise UnknownNameError("layer", name, list(outputs))
+            facts[:] = [name]
+            return tf.cast(outputs[name], tf.float32)
+
+        shape = (None, *images.shape[1:])
+        return function.get_concrete_function(tf.TensorSpec(shape, tf.float32)), *facts
+
+    function, name = cached(model, ("output", images.shape[1:], layer), traced)
+    parts = [images[begin : begin + batch_size] for begin in range(0, len(images), batch_size)]
+    return np.concatenate([function(tf.constant(part)).numpy() for part in parts]), name
+
+
+def _before_scores(outputs: Mapping[str, tf.Tensor], scores: tf.Tensor) -> str:
+    """The last layer whose output has another shape than the scores: what the answer is made of."""
+    names = list(outputs)
+    return next((name for name in reversed(names) if outputs[name].shape[1:] != scores.shape[1:]), names[-1])
+
+
+def explained(scores: tf.Tensor, of: str | None) -> tuple[tf.Tensor, str]:
+    """What a graph's scores are explained by, [B, N], and whether that is the `"evidence"` or the `"score"`.
+
+    Args:
+        of: as in `feature_gradient`.
+
+    Raises:
+        RecipeError: evidence is asked of a model that does not give it.
+    """
+    if of not in (None, "score", "evidence"):
+        raise RecipeError(f'of should be "score" or "evidence", got {of!r}')
+    if of != "score":
+        with contextlib.suppress(NoActivation):
+            return before_activation(scores)[0], "evidence"
+    if of == "evidence":
+        raise RecipeError('of should be "score" for a model that does not end in a softmax or sigmoid, got "evidence"')
+    return scores, "score"
+
+
+def cached(model: keras.Model, key: Any, make: Callable[[], Any]) -> Any:
     """Graphs are kept as long as their model: tracing one takes much longer than using it."""
     with _lock:
         known = _functions.setdefault(model, {})
@@ -131,7 +189,7 @@ def _cached(model: keras.Model, key: Any, make: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _recorded(model: keras.Model) -> Iterator[dict[str, tf.Tensor]]:
+def recorded(model: keras.Model) -> Iterator[dict[str, tf.Tensor]]:
     """Notes the output of every layer of the model that is called in the current graph, in the order of the calls."""
     graph, outputs = tf.compat.v1.get_default_graph(), {}
 
@@ -144,7 +202,7 @@ def _recorded(model: keras.Model) -> Iterator[dict[str, tf.Tensor]]:
 
         return recording
 
-    layers = dict(_layers(model, ""))
+    layers = dict(layers_of(model))
     for name, layer in layers.items():
         layer.call = record(name, layer.call)
     try:
@@ -154,16 +212,17 @@ def _recorded(model: keras.Model) -> Iterator[dict[str, tf.Tensor]]:
             del layer.call  # the class' own is seen again
 
 
-def _layers(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.layers.Layer]]:
+def layers_of(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Every layer with its path, those of a model inside the model behind it."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         yield prefix + layer.name, layer
         if isinstance(layer, keras.Model):
-            yield from _layers(layer, f"{prefix}{layer.name}/")
+            yield from layers_of(layer, f"{prefix}{layer.name}/")
 
 
-def _choose(outputs: Mapping[str, tf.Tensor], feature: str | None) -> str:
+def choose(outputs: Mapping[str, tf.Tensor], feature: str | None) -> str:
     spatial = [name for name, output in outputs.items() if output.shape.rank == 4]
     if feature is None:
         several = [name for name in spatial if outputs[name].shape[1] * outputs[name].shape[2] > 1]

@@ -32,12 +32,37 @@ def test_a_product_is_shared_between_its_factors():
     assert result.details["difference"] == 16
     # Gauss-Legendre with n points is exact to degree 2n - 1 and the midpoint rule is not: F = (x0 + 2 x1)^4
     quartic = keras.Model(image, keras.ops.square(model.output))
-    exact = integrated_gradients(quartic, np.array([[[3.0], [0.5]]], np.float32), target=0, steps=2)
+    image = np.array([[[3.0], [0.5]]], np.float32)
+    exact = integrated_gradients(quartic, image, target=0, steps=2, rule="gauss-legendre")
     np.testing.assert_allclose(exact.map, [[192.0, 64.0]], rtol=1e-5)
-    rough = integrated_gradients(quartic, np.array([[[3.0], [0.5]]], np.float32), target=0, steps=2, rule="midpoint")
+    rough = integrated_gradients(quartic, image, target=0, steps=2, rule="midpoint")
     # the mean of 4 a^3 at a = 1/4 and 3/4 is 7/8
     np.testing.assert_allclose(rough.map, [[168.0, 56.0]], rtol=1e-5)
     assert rough.details["completeness_delta"] == pytest.approx(1 / 8)
+    # Simpson's rule is exact to degree 3, so a single piece with three points is enough
+    simpson = integrated_gradients(quartic, image, target=0, steps=3)
+    np.testing.assert_allclose(simpson.map, [[192.0, 64.0]], rtol=1e-5)
+
+
+def test_the_points_go_to_where_something_happens():
+    """F = tanh(400 (a - 0.3)) rises from -1 to 1 within a hundredth of the way: 50 fixed points hardly see it."""
+    image = keras.Input((1, 1, 1))
+    model = keras.Model(image, keras.ops.tanh(400 * (image[:, 0, 0] - 0.3)))
+    deltas = {}
+    for rule in RULES:
+        found = integrated_gradients(model, np.ones((1, 1, 1), np.float32), target=0, steps=50, rule=rule)
+        deltas[rule] = found.details["completeness_delta"]
+        assert found.details["difference"] == pytest.approx(2)
+        assert found.details["steps"] == (49 if rule == "adaptive" else 50)
+    assert deltas["adaptive"] < 0.005
+    assert min(deltas["gauss-legendre"], deltas["midpoint"]) > 0.05
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 23])
+def test_the_adaptive_rule_asks_at_most_as_often_as_said(convnet, digit, steps):
+    found = integrated_gradients(convnet, digit, steps=steps)
+    assert found.details["steps"] == steps - (steps % 2 == 0)
+    assert found.details["completeness_delta"] < 1 / steps
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -72,5 +97,7 @@ def test_an_image_equal_to_its_baseline_has_no_attributions(convnet):
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"rule": "simpson"}])
 def test_impossible_options_are_refused(convnet, digit, options):
-    with pytest.raises(RecipeError, match="expected at least one step and a rule of gauss-legendre or midpoint"):
+    with pytest.raises(
+        RecipeError, match="expected at least one step and a rule of adaptive or gauss-legendre or midpoint"
+    ):
         integrated_gradients(convnet, digit, **options)
