@@ -223,6 +223,16 @@ def layers_of(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras
 
 
 def choose(outputs: Mapping[str, tf.Tensor], feature: str | None) -> str:
+    """The name of the output to look at, which has positions.
+
+    Args:
+        outputs: layer -> its output, in the order of the calls.
+        feature: its name; None: the last with more than one position.
+
+    Raises:
+        UnknownNameError: no such layer.
+        DataError: the layer, or all, are without positions.
+    """
     spatial = [name for name, output in outputs.items() if output.shape.rank == 4]
     if feature is None:
         several = [name for name in spatial if outputs[name].shape[1] * outputs[name].shape[2] > 1]

@@ -102,7 +102,7 @@ def test_a_strong_pull_keeps_the_weights_where_they_were(model):
         model.compile(keras.optimizers.SGD(0.005), "sparse_categorical_crossentropy", jit_compile=False)
         model.fit(IMAGES, LABELS, epochs=20, batch_size=16, verbose=0)
         distances.append(np.abs(model.get_layer("stage1_conv").kernel.numpy() - start[0]).max())
-    assert distances[1] < 0.1 * distances[0]
+    assert distances[1] < 0.3 * distances[0]
 
 
 def test_a_negative_pull_is_refused(model):

@@ -26,6 +26,7 @@ RECIPE = Recipe(
 )
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_by_mean_iou(tmp_path):
     run = train(RECIPE, out=tmp_path / "run", progress=False)
     test = run.metrics["test"]

@@ -89,6 +89,10 @@ def test_a_failing_run_is_named_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+# Measured, shown as missed in the README, and not given up.
+MISSED = {"cifar10_resnet20"}
+
+
 def test_the_recorded_results_belong_to_recipes_that_exist():
     """Every figure beside a recipe was measured with the recipe as it stands: same epochs, all seeds counted."""
     from pathlib import Path
@@ -105,6 +109,6 @@ def test_the_recorded_results_belong_to_recipes_that_exist():
         if results["kind"] == "recipe":
             assert results["epochs"] == recipe.epochs
             assert results["bar"] == recipe.expected.test_accuracy
-            assert results["median"] >= results["bar"], file.name
+            assert (results["median"] >= results["bar"]) is (results["recipe"] not in MISSED), file.name
         else:
             assert [case["label"] for case in results["cases"]] == list(recipe.cases)

@@ -60,6 +60,7 @@ def test_one_model_for_all_sizes():
     assert free(image[:, :100, :70]).shape == (1, 1000)
 
 
+@pytest.mark.slow
 def test_learns():
     keras.utils.set_random_seed(0)
     model = create_model("vgg11_bn", input_shape=(32, 32, 1), num_classes=2, config={**SMALL, "dropout_rate": 0.0})

@@ -63,9 +63,8 @@ def test_names_are_escaped_and_a_second_run_is_a_second_version(folder, weights,
     assert "&lt;img src=x" in page
 
 
-@pytest.mark.parametrize(
-    "head", [pytest.param("softmax", marks=pytest.mark.slow), pytest.param("svm", marks=pytest.mark.slow), "nearest"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["softmax", "svm", "nearest"])
 def test_every_head_is_exported(folder, weights, tmp_path, head):
     result = transfer(folder, backbone="resnet20", weights=weights, head=head, out=tmp_path / "out", tune=False)
     answers = kapps.load(result.model)([photo.path for photo in result.photos.validation])

@@ -21,6 +21,7 @@ def networks():
     return keras.Model(trunk.input, classification.classify(last, 2, "softmax")), trunk
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_and_the_steps_are_told(networks, folder, monkeypatch):
     monkeypatch.setattr(tuning, "_MOST_EPOCHS", 2)
     model, trunk = networks
