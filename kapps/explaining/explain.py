@@ -41,7 +41,7 @@ class Explanation:
         values: float32: of an image the map [h, w]; else one number for each word, stretch of time or feature [F].
         names: of these [F]; empty for an image.
         target: index of the explained class; None where all classes count (permutation importance).
-        label: its name; its number in words where no names are known.
+        label: its name, `"class 3"` where no names are known; of permutation importance the metric's.
         score: the model's score of that class for the input; of permutation importance the metric before it.
         signed: whether values have a sign: positive for the class, negative against it.
         input: what was explained: image float32 [h, w, c] as the network sees it, text, waveform [T], row [F].
@@ -70,10 +70,11 @@ class Explanation:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What can be told in words, plain Python, ready for `json.dumps`: all but the arrays."""
+        """What can be told in words, plain Python, ready for `json.dumps`: all but maps, inputs and long arrays."""
         plain = {name: _plain(value) for name, value in self.details.items()}
         told = {"method": self.method, "kind": self.kind, "target": self.target, "label": self.label}
-        parts = {name: float(value) for name, value in zip(self.names, self.values, strict=True)} if self.names else {}
+        # a list: a text may hold a word several times
+        parts = [{"name": name, "value": float(value)} for name, value in zip(self.names, self.values, strict=False)]
         return (
             told
             | {"score": self.score}
@@ -294,7 +295,7 @@ def _permuted(
         kind="table",
         values=found.mean,
         target=None,
-        label=f"{len(found.names)} features, {found.metric}",
+        label=found.metric,
         score=found.score,
         signed=True,
         input=np.asarray(input),

@@ -117,8 +117,8 @@ def sheet(explanations: Sequence[tuple[str, Explanation]]) -> np.ndarray:
 
 def page(explanations: Sequence[tuple[str, Explanation]]) -> str:
     """The explanations as an HTML page with all facts, the pictures inside it."""
-    labels = dict.fromkeys(explanation.label for _, explanation in explanations)
-    title = "Why " + " and ".join(labels) + "?" if len(labels) <= 2 else "Why?"
+    labels = dict.fromkeys(explanation.label for _, explanation in explanations if explanation.target is not None)
+    title = "Why " + " and ".join(labels) + "?" if 1 <= len(labels) <= 2 else "Why?"
     return _PAGE.format(
         title=escape(title),
         sections="\n".join(_section(name, explanation) for name, explanation in explanations),
