@@ -2,8 +2,9 @@
 
     kapps train cifar10_fractalnet --data-dir DIR
 
-Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random. Three columns of the narrow form (20 layers, 2.1
-million weights), without dropout for the few epochs, but with drop-path, so that each column answers alone, too.
+Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random; the recorded figure is of slightly lossy copies,
+which had been JPEG files. Three columns of the narrow form (20 layers, 2.1 million weights), with Muon and without
+dropout for the few epochs, but with drop-path, so that each column answers alone, too.
 Reference: Larsson, Maire, Shakhnarovich 2017, table 1: 4.60 % error (95.40 %) with the wide form and 400 epochs.
 """
 
@@ -21,7 +22,7 @@ RECIPE = Recipe(
         batch_size=128,
         augment=AugmentSpec(flip=True, crop=4),
     ),
-    optimizer=OptimizerSpec("sgd", learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.005),
+    optimizer=OptimizerSpec("muon", learning_rate=0.02, momentum=0.9, weight_decay=0.05),
     schedule=ScheduleSpec("one_cycle", warmup=0.2),
     epochs=14,
     xla=False,

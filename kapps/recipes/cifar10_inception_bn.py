@@ -2,7 +2,8 @@
 
     kapps train cifar10_inception_bn --data-dir DIR
 
-Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random.
+Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random; the recorded figure is of slightly lossy copies,
+which had been JPEG files. Muon learns instead of SGD, for the few epochs.
 Reference: Zhang et al. 2017, table 1: 89.05 % with random pieces and weight decay.
 """
 
@@ -18,7 +19,7 @@ RECIPE = Recipe(
         batch_size=128,
         augment=AugmentSpec(flip=True, crop=4),
     ),
-    optimizer=OptimizerSpec("sgd", learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.005),
+    optimizer=OptimizerSpec("muon", learning_rate=0.02, momentum=0.9, weight_decay=0.05),
     schedule=ScheduleSpec("one_cycle", warmup=0.2),
     epochs=4,
     xla=False,

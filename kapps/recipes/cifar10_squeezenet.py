@@ -2,8 +2,8 @@
 
     kapps train cifar10_squeezenet --data-dir DIR
 
-Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random. The form for small images, with batch
-normalisation.
+Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random; the recorded figure is of slightly lossy copies,
+which had been JPEG files. The form for small images, with batch normalisation.
 Reference: none; the paper trains on ImageNet only.
 """
 

@@ -115,7 +115,7 @@ def _train(recipe: Recipe, folder: Path, *, data_dir: str | Path | None, resume:
         steps = steps_per_epoch(training, recipe.data.batch_size)
         model.compile(
             optimizer=make_optimizer(recipe.optimizer, recipe.schedule, epochs=recipe.epochs, steps_per_epoch=steps),
-            loss=get_loss(recipe.loss),
+            loss=get_loss(recipe.loss, recipe.label_smoothing),
             metrics=["accuracy"],
             jit_compile="auto" if recipe.xla else False,
         )

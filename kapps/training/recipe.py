@@ -155,6 +155,7 @@ class Recipe:
 
     Attributes:
         loss: a Keras loss that takes integer labels, or `half_squared_error`.
+        label_smoothing: what the cross-entropy takes from the right class and spreads over all (Szegedy et al. 2016).
         early_stopping: needs `data.validation`; None = all epochs are run.
         mixed_precision: compute in float16, keep weights in float32 (for GPUs; on most CPUs it is slower).
         xla: compile the training step with XLA. Without it TensorFlow's own operations run; their convolutions are
@@ -168,6 +169,7 @@ class Recipe:
     optimizer: OptimizerSpec = dataclasses.field(default_factory=OptimizerSpec)
     schedule: ScheduleSpec = dataclasses.field(default_factory=ScheduleSpec)
     loss: str = "sparse_categorical_crossentropy"
+    label_smoothing: Fraction = 0.0
     epochs: Count = 10
     early_stopping: EarlyStopping | None = None
     mixed_precision: bool = False
@@ -176,6 +178,11 @@ class Recipe:
     expected: Expected | None = None
 
     def __post_init__(self) -> None:
+        if self.label_smoothing and self.loss != "sparse_categorical_crossentropy":
+            raise RecipeError(
+                f"label_smoothing softens the labels of sparse_categorical_crossentropy only, not of {self.loss!r}: "
+                "leave it at 0"
+            )
         stopping = self.early_stopping
         if stopping is not None and stopping.monitor.startswith("val_") and self.data.validation is None:
             raise RecipeError(

@@ -107,6 +107,14 @@ def test_a_setting_without_name_or_value_is_refused(setting):
         parse_changes([setting])
 
 
+def test_only_the_cross_entropy_takes_softened_labels(recipe):
+    assert change(recipe, {"label_smoothing": 0.1}).label_smoothing == 0.1
+    with pytest.raises(RecipeError, match="leave it at 0"):
+        change(recipe, {"label_smoothing": 0.1, "loss": "half_squared_error"})
+    with pytest.raises(RecipeError, match="label_smoothing"):
+        change(recipe, {"label_smoothing": 1.0})
+
+
 def test_early_stopping_needs_something_to_watch(recipe):
     with pytest.raises(RecipeError, match="validation split"):
         change(recipe, {"early_stopping": {"patience": 3}})
