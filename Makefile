@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PORT ?= 8600
+JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
 
@@ -34,8 +35,8 @@ env: .venv/installed ## Make .venv with the locked packages and kapps itself (ag
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-test: env ## Run the tests (ARGS="-k lenet -x" goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: env ## Run the tests, two files at a time (JOBS=0: one; ARGS="-k lenet -x" goes to pytest)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: env ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)

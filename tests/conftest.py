@@ -10,6 +10,8 @@ import pytest
 # Quiet and repeatable: no GPU look-up, no oneDNN banner. Set before TensorFlow is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:  # files run side by side: a core for each
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 REPO = Path(__file__).resolve().parent.parent
 
