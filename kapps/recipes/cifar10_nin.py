@@ -3,8 +3,8 @@
     kapps train cifar10_nin --data-dir DIR
 
 Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random; the recorded figure is of slightly lossy copies,
-which had been JPEG files. Batch normalisation is added, dropout is less than the paper's and Muon learns instead of SGD,
-for the few epochs.
+which had been JPEG files. For the few epochs batch normalisation is added, dropout is less than the paper's and Muon
+learns instead of SGD.
 Reference: Lin, Chen, Yan 2014, table 2: 8.81 % error (91.19 %) with such distortions, after some hundred epochs.
 """
 
