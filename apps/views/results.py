@@ -1,10 +1,10 @@
-"""What was measured: one table for the recipes, one picture for every study."""
+"""What was measured: one table for the recipes, one picture for every study and experiment."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -15,13 +15,25 @@ import streamlit as st
 
 from apps import layout
 
-SUFFIX = ".results.json"
+
+def read_results(folder: Traversable) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, bytes]]:
+    """Every results file in and under the folder as (name, content), by name; and the pictures beside them."""
+    found, pictures = [], {}
+    for file in _files(folder):
+        name, _, kind = file.name.partition(".")
+        if kind == "results.json":
+            found.append((name, json.loads(file.read_text(encoding="utf-8"))))
+        elif kind == "png":
+            pictures[name] = file.read_bytes()
+    return sorted(found, key=lambda pair: pair[0]), pictures
 
 
-def read_results(folder: Traversable) -> list[tuple[str, dict[str, Any]]]:
-    """The name and the content of every results file in the folder, by name."""
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(SUFFIX)), key=lambda file: file.name)
-    return [(file.name.removesuffix(SUFFIX), json.loads(file.read_text(encoding="utf-8"))) for file in files]
+def _files(folder: Traversable) -> Iterator[Traversable]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _files(entry)
+        else:
+            yield entry
 
 
 def figure(metric: str, value: float | None) -> str:
@@ -104,8 +116,9 @@ layout.header(
     "Results",
     "What the recipes reach: the median over the seeds with its range, as the runs themselves wrote it down.",
 )
-folder = resources.files("kapps.recipes")
-found = read_results(folder)
+found, pictures = read_results(resources.files("kapps.recipes"))
+more, more_pictures = read_results(resources.files("kapps.tasks"))  # the experiments
+found, pictures = found + more, pictures | more_pictures
 runs = [(name, result) for name, result in found if result.get("kind") != "study"]
 studies = [(name, result) for name, result in found if result.get("kind") == "study"]
 if not found:
@@ -116,11 +129,9 @@ if runs:
     st.dataframe(runs_table(runs), hide_index=True, height="content")
     st.caption("The commands that give these figures again:")
     st.code("\n".join(run["command"] for _, run in runs), language="bash", wrap_lines=True)
-    curves = [(run.get("title", name), folder / f"{name}.png") for name, run in runs]
-    curves = [(title, picture) for title, picture in curves if picture.is_file()]
+    curves = {run.get("title", name): pictures[name] for name, run in runs if name in pictures}
     if curves:
-        title = st.selectbox("Learning curves of", [title for title, _ in curves], key="curves")
-        st.image(dict(curves)[title].read_bytes())
+        st.image(curves[st.selectbox("Learning curves of", list(curves), key="curves")])
 
 for name, study in studies:
     layout.section(study.get("title", name), layout.plain(study.get("question", "")))
@@ -136,6 +147,6 @@ for name, study in studies:
             for case in study["cases"]
         ]
         st.dataframe(pd.DataFrame(figures), hide_index=True, height="content")
-        if (folder / f"{name}.png").is_file():
-            st.image((folder / f"{name}.png").read_bytes())
+        if name in pictures:
+            st.image(pictures[name])
         st.code(study["command"], language="bash", wrap_lines=True)

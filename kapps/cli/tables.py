@@ -1,11 +1,13 @@
 """`kapps tables` (hidden): writes the generated tables of the README, or checks that they are current.
 
-The catalogue's table comes from `kapps.catalog`, the results from the `<recipe>.results.json` files that measuring
-writes beside the recipes. Each stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; the rest is left alone.
+The catalogue's table comes from `kapps.catalog`, the results from the `<name>.results.json` files that measuring
+writes beside the recipes and experiments. Each stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; the rest
+is left alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -22,14 +24,17 @@ from kapps.cli.list import shape
 from kapps.cli.tensorflow import load_tensorflow
 from kapps.errors import DataError, OutputError
 
-RECIPES = paths.PACKAGE / "recipes"
+# Beside what was measured: recipes and the tasks' experiments.
+MEASURED = (paths.PACKAGE / "recipes", paths.PACKAGE / "tasks")
 README = paths.PACKAGE.parent / "README.md"
 
 
 def command(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 when a table is stale.")] = False,
     readme: Annotated[Path, typer.Option(help="The page that holds the tables.")] = README,
-    recipes: Annotated[Path, typer.Option(help="The folder with the *.results.json files.")] = RECIPES,
+    recipes: Annotated[
+        Path | None, typer.Option(help="The folder with the *.results.json files; default kapps' own.")
+    ] = None,
     flops: Annotated[
         bool, typer.Option("--flops", help="Count the float operations of all architectures anew.")
     ] = False,
@@ -42,7 +47,7 @@ def command(
     except OSError as error:
         raise DataError(f"expected a readable page at {readme}, got: {error.strerror}; name it with --readme") from None
     current = fill(page, "catalogue", catalogue_table())
-    current = fill(current, "results", results_table(read_results(recipes)))
+    current = fill(current, "results", results_table(read_results(*([recipes] if recipes else MEASURED))))
     if current == page:
         return
     if check:
@@ -116,14 +121,15 @@ def catalogue_table() -> str:
     )
 
 
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The measured results, sorted by file name.
+def read_results(*folders: Path) -> list[dict[str, Any]]:
+    """The measured results in and under the folders, in each sorted by file name.
 
     Raises:
         DataError: a file is not JSON, or lacks what a row of the table needs.
     """
     results = []
-    for file in sorted(folder.glob("*.results.json")):
+    files = [sorted(folder.rglob("*.results.json"), key=lambda file: file.name) for folder in folders]
+    for file in itertools.chain(*files):
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:

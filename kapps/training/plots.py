@@ -61,16 +61,60 @@ def plot_study(
         left.plot(epochs, np.median(accuracies, axis=0), color=colour, label=label, linewidth=1.5, linestyle=dash)
         left.fill_between(epochs, accuracies.min(axis=0), accuracies.max(axis=0), color=colour, alpha=0.15, linewidth=0)
     _tidy(left, "epoch", "accuracy on held-out data")
-    for index, values in enumerate(finals.values()):
-        colour, row = COLOURS[index % len(COLOURS)], len(finals) - 1 - index
-        right.plot([min(values), max(values)], [row, row], color=colour, linewidth=2, alpha=0.5)
-        right.plot(values, [row] * len(values), "o", color=colour, markersize=4, alpha=0.7)
-        right.plot(np.median(values), row, "|", color=INK, markersize=14)
-    right.set_yticks(range(len(finals)), list(finals)[::-1], fontsize=8)
-    _tidy(right, metric, "")
-    right.grid(axis="y", visible=False)
+    _draw_ranges(right, finals, metric)
     figure.suptitle(title, color=INK, fontsize=11)
     _write(figure, path)
+
+
+def plot_ranges(finals: Mapping[str, Sequence[float]], path: Path, *, title: str, metric: str) -> None:
+    """Cases from top to bottom: a dot for each seed, the range and the median.
+
+    Args:
+        finals: label -> for every seed the figure.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(8, 0.36 * len(finals) + 1.4), layout="constrained")
+    _draw_ranges(figure.subplots(), finals, metric)
+    figure.suptitle(title, color=INK, fontsize=11)
+    _write(figure, path)
+
+
+def plot_by_size(
+    finals: Mapping[str, Mapping[int, Sequence[float]]], path: Path, *, title: str, metric: str, size_name: str
+) -> None:
+    """Cases as lines over sizes, on a logarithmic axis: the median with a band from least to greatest.
+
+    Args:
+        finals: label -> {size: for every seed the figure}.
+        path: the PNG to write.
+        size_name: what is counted, e.g. `"images a class"`.
+    """
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for index, (label, by_size) in enumerate(finals.items()):
+        colour, sizes, values = COLOURS[index % len(COLOURS)], list(by_size), list(by_size.values())
+        axis.plot(sizes, [np.median(some) for some in values], "o-", color=colour, label=label, markersize=4)
+        axis.fill_between(
+            sizes, [min(some) for some in values], [max(some) for some in values], color=colour, alpha=0.15, linewidth=0
+        )
+    axis.set_xscale("log")
+    axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axis.minorticks_off()
+    _tidy(axis, size_name, metric)
+    axis.legend(frameon=False, fontsize=8)
+    figure.suptitle(title, color=INK, fontsize=11)
+    _write(figure, path)
+
+
+def _draw_ranges(axis, finals: Mapping[str, Sequence[float]], metric: str) -> None:
+    for index, values in enumerate(finals.values()):
+        colour, row = COLOURS[index % len(COLOURS)], len(finals) - 1 - index
+        axis.plot([min(values), max(values)], [row, row], color=colour, linewidth=2, alpha=0.5)
+        axis.plot(values, [row] * len(values), "o", color=colour, markersize=4, alpha=0.7)
+        axis.plot(np.median(values), row, "|", color=INK, markersize=14)
+    axis.set_yticks(range(len(finals)), list(finals)[::-1], fontsize=8)
+    _tidy(axis, metric, "")
+    axis.grid(axis="y", visible=False)
 
 
 def _tidy(axis, x_label: str, y_label: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -53,23 +53,34 @@ def run_seeds(
     folder = Path(out) if out is not None else Path("runs") / name
     cases = {label: recipe.recipe(label) for label in recipe.cases} if isinstance(recipe, Study) else {"": recipe}
     plan = [
-        (change(case, {**(changes or {}), "seed": seed}), folder / _slug(label) / f"seed{seed}")
+        (change(case, {**(changes or {}), "seed": seed}), folder / slug(label) / f"seed{seed}")
         for label, case in cases.items()
         for seed in seeds
     ]
     _run_all(plan, data_dir=data_dir, resume=resume, jobs=jobs, report=report)
-    by_case = {label: [_read_run(folder / _slug(label) / f"seed{seed}") for seed in seeds] for label in cases}
+    by_case = {label: [_read_run(folder / slug(label) / f"seed{seed}") for seed in seeds] for label in cases}
     results = _sum_up(name, recipe, seeds, by_case, jobs=jobs, changed=bool(changes))
-    places = [folder / "results.json"] + ([recipe_module_file(name).with_suffix(".results.json")] if record else [])
-    for place in places:
-        with written_whole(place) as part:
-            part.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _plot(
-            recipe,
-            by_case,
-            place.with_name(place.name.replace(".results.json", ".png").replace("results.json", "results.png")),
-        )
+    beside = recipe_module_file(name) if record else None
+    write_results(results, folder, beside, plot=lambda path: _plot(recipe, by_case, path))
     return results
+
+
+def write_results(
+    results: Mapping[str, Any], folder: Path, beside: Path | None = None, *, plot: Callable[[Path], None]
+) -> None:
+    """`results.json` and `results.png` into the folder of a series.
+
+    Args:
+        beside: a module; `<its name>.results.json` and `<its name>.png` are then written beside it, too.
+        plot: draws the picture into a PNG.
+    """
+    places = [(folder / "results.json", folder / "results.png")]
+    if beside is not None:
+        places.append((beside.with_suffix(".results.json"), beside.with_suffix(".png")))
+    for numbers, picture in places:
+        with written_whole(numbers) as part:
+            part.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        plot(picture)
 
 
 def _run_all(
@@ -87,13 +98,26 @@ def _run_all(
             report(_line(folder))
         else:
             waiting.append((to_dict(recipe), folder, data_dir, resume))
+    for done in in_processes(_run, waiting, jobs=jobs):
+        report(_line(done))
+
+
+def in_processes(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], *, jobs: int) -> Iterator[Any]:
+    """What `function(*call)` returns for every call, as they end; `jobs` at a time, each with its share of the cores.
+
+    Args:
+        function: of a module's top level; it runs in another process, which many calls share.
+
+    Raises:
+        TrainingError: a process was killed.
+    """
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     # A fresh interpreter each: TensorFlow fixes its threads when it starts, and a fork of a running TensorFlow hangs.
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(threads,)) as pool:
-        runs = [pool.submit(_run, *arguments) for arguments in waiting]
+        runs = [pool.submit(function, *call) for call in calls]
         try:
             for run in as_completed(runs):
-                report(_line(run.result()))
+                yield run.result()
         except BrokenProcessPool as error:
             raise TrainingError(
                 "a run of the series was killed from outside (out of memory?); run the same command again to go on, "
@@ -162,7 +186,7 @@ def _sum_up(
         "recipe": name,
         "kind": "study" if isinstance(recipe, Study) else "recipe",
         "title": recipe.title,
-        "command": f"kapps train {name} --data-dir DIR --seeds {len(seeds)}" + (f" --jobs {jobs}" if jobs > 1 else ""),
+        "command": command_of(name, seeds, jobs),
         "data": base.data.name,
         "metric": headline(runs[0]["test"])[0],
         "seeds": list(seeds),
@@ -188,12 +212,17 @@ def _sum_up(
 
 def _spread(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = [headline(run["test"])[1] for run in runs]
+    return spread(values, [run["seconds"] for run in runs])
+
+
+def spread(values: Sequence[float], seconds: Sequence[float]) -> dict[str, Any]:
+    """One case of a table: the values of all seeds, their median and range, and how long a run took."""
     return {
-        "values": values,
+        "values": list(values),
         "median": statistics.median(values),
         "min": min(values),
         "max": max(values),
-        "seconds": statistics.median(run["seconds"] for run in runs),
+        "seconds": statistics.median(seconds),
     }
 
 
@@ -208,5 +237,11 @@ def _plot(recipe: Recipe | Study, by_case: Mapping[str, Sequence[Mapping[str, An
     plot_study(curves, finals, path, title=recipe.title, metric=metric)
 
 
-def _slug(label: str) -> str:
+def command_of(name: str, seeds: Sequence[int], jobs: int) -> str:
+    """What runs the series again."""
+    return f"kapps train {name} --data-dir DIR --seeds {len(seeds)}" + (f" --jobs {jobs}" if jobs > 1 else "")
+
+
+def slug(label: str) -> str:
+    """A case's label as the name of its folder."""
     return "".join(letter if letter.isalnum() else "_" for letter in label.lower()).strip("_")
