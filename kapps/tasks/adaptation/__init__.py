@@ -1,0 +1,1 @@
+"""Domain adaptation: labels in one domain, none in the one that counts."""
