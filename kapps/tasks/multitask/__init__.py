@@ -1,0 +1,1 @@
+"""Multi-task learning: one network, several questions about the same image."""
