@@ -22,8 +22,17 @@ def command(
     head: Annotated[str, typer.Option(help="logistic_regression, softmax, svm or nearest.")] = "logistic_regression",
     fine_tune: Annotated[bool, typer.Option(help="Let the whole network learn, too, if that helps.")] = True,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long fine-tuning may take.")] = 2.5,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Epochs without a better validation loss that end a phase early; 0 = never.")
+    ] = 6,
     batch_norm: Annotated[
         bool, typer.Option("--batch-norm", help="Let batch normalisations learn from these photos.")
+    ] = False,
+    class_weights: Annotated[
+        str, typer.Option(help="balanced: every class counts the same; none: every photo does.")
+    ] = "balanced",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Let the model average each photo with its mirror image: twice the work.")
     ] = False,
     validation: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share kept back where the folder has no val folder.")
@@ -45,7 +54,10 @@ def command(
             head=head,
             tune=fine_tune,
             minutes=minutes,
+            patience=patience or None,
             batch_norm=batch_norm,
+            class_weights=class_weights,
+            mirror=tta,
             validation=validation,
             out=out,
             seed=seed,

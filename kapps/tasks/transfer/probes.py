@@ -78,7 +78,7 @@ def learn(
     if len(counts) != classes or not counts.all():
         raise RecipeError(f"expected photos of all {classes} classes, got {np.count_nonzero(counts)} with some")
     views, size = features.shape[1:]
-    weights = (len(labels) / (classes * counts))[labels] if class_weights else np.ones(len(labels))
+    weights = weights_of(labels, classes)[labels] if class_weights else np.ones(len(labels))
     task = _Task(
         features.reshape(-1, size).astype(np.float64),
         np.repeat(labels, views),
@@ -89,6 +89,11 @@ def learn(
     )
     layer, chosen = PROBES[kind](task)
     return Probe(kind, layer, chosen)
+
+
+def weights_of(labels: np.ndarray, classes: int) -> np.ndarray:
+    """The weight of each class' photos [classes] with which every class counts the same: the rarer, the more."""
+    return len(labels) / (classes * np.bincount(labels, minlength=classes))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from kapps import catalog
 from kapps.errors import OutputError
 from kapps.tasks.transfer.photos import Photo
+from kapps.tasks.transfer.probes import weights_of
 
 if TYPE_CHECKING:
     from kapps.tasks.transfer.transfer import Transfer
@@ -49,11 +50,7 @@ def write_report(result: Transfer) -> Path:
 
 def _content(result: Transfer) -> dict[str, Any]:
     photos, names = result.photos, result.class_names
-    labels = np.array([photo.label for photo in photos.validation], np.int64)
-    answers = result.probabilities.argmax(axis=1) if len(labels) else labels
-    wrong = np.nonzero(answers != labels)[0]
-    counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, (labels, answers), 1)
+    counts = result.confusion()
     entry = catalog.info(result.settings["backbone"])
     return {
         "title": f"{len(names)} classes of {Path(result.settings['folder']).resolve().name}",
@@ -62,11 +59,10 @@ def _content(result: Transfer) -> dict[str, Any]:
         "verdict": _verdict(result),
         "side": "validation",
         "names": names,
-        "matrix": _matrix(counts, names) if len(labels) and len(names) <= _MATRIX_CLASSES else [],
+        "matrix": _matrix(counts, names) if photos.validation and len(names) <= _MATRIX_CLASSES else [],
         "pairs": _pairs(counts, names) if len(names) > _MATRIX_CLASSES else [],
         "mistakes": [
-            _mistake(photos.validation[index], names, result.probabilities[index])
-            for index in sorted(wrong, key=lambda index: -result.probabilities[index].max())[:_MISTAKES]
+            _mistake(photo, names, answer, confidence) for photo, answer, confidence in result.mistakes()[:_MISTAKES]
         ],
         "plots": _plots(result),
         "facts": _facts(result),
@@ -98,9 +94,11 @@ def _cards(result: Transfer) -> list[tuple[str, str]]:
     if "validation" in result.metrics:
         figures = result.metrics["validation"]
         cards.append((_percent(figures["calibration_error"]), "is the mean distance of its confidence from the truth"))
-        cards.append(
-            (_percent(figures["accuracy_with_mirroring"]), "right with the mean of a photo and its mirror image")
-        )
+        if result.settings["mirror"]:
+            other = "accuracy_without_mirroring", "right without the mirror image; the model averages both"
+        else:
+            other = "accuracy_with_mirroring", "right with the mean of a photo and its mirror image (--tta)"
+        cards.append((_percent(figures[other[0]]), other[1]))
     cards.append((f"{result.seconds['in all'] / 60:.1f} min", "from the folder to this page"))
     return cards
 
@@ -145,12 +143,12 @@ def _pairs(counts: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, str, i
     return [(names[row], names[column], int(off[row, column])) for row, column in found if off[row, column]]
 
 
-def _mistake(photo: Photo, names: tuple[str, ...], probability: np.ndarray) -> dict[str, str]:
+def _mistake(photo: Photo, names: tuple[str, ...], answer: int, confidence: float) -> dict[str, str]:
     return {
         "uri": _thumbnail(photo.path),
         "name": photo.path.name,
-        "answer": names[int(probability.argmax())],
-        "confidence": _percent(float(probability.max())),
+        "answer": names[answer],
+        "confidence": _percent(confidence),
         "folder": names[photo.label],
     }
 
@@ -219,11 +217,25 @@ def _facts(result: Transfer) -> list[tuple[str, str]]:
     facts = [
         ("photos", ", ".join(f"{len(rows):,} {side}" for side, rows in counted if rows)),
         ("head", head),
+        ("class weights", _class_weights(result)),
+        ("mirror image", "averaged with each photo, in the model" if result.settings["mirror"] else "not looked at"),
         ("fine-tuning", "not asked for" if tuning is None else _tuned(result)),
         ("temperature", f"{result.temperature:.3f}"),
     ]
     facts += [(name, f"{value:.1f} s") for name, value in result.seconds.items() if value >= 0.05]
     return facts
+
+
+def _class_weights(result: Transfer) -> str:
+    if result.settings["class_weights"] == "none":
+        return "none: every photo counts the same"
+    labels = np.array([photo.label for photo in result.photos.train], np.int64)
+    weights = weights_of(labels, len(result.class_names))
+    if np.ptp(weights) < 0.005:
+        return "balanced; there are equally many photos of all classes"
+    ends = int(weights.argmin()), int(weights.argmax())
+    low, high = (f"{weights[end]:.2f} for a photo of {result.class_names[end]}" for end in ends)
+    return f"balanced: every class counts the same, from {low} to {high}"
 
 
 def _tuned(result: Transfer) -> str:
@@ -232,6 +244,9 @@ def _tuned(result: Transfer) -> str:
     if not tuning.epochs:
         return tuning.note
     peaks = " and ".join(f"{peak:.1g}" for peak in tuning.peaks)
-    return f"{len(tuning.epochs)} epochs, highest rates {peaks}; kept: " + (
-        f"epoch {tuning.kept}" if tuning.kept else "none"
+    kept = f"epoch {tuning.kept}" if tuning.kept else "none"
+    early = "".join(
+        f"; phase {phase} ended early, after {result.settings['patience']} epochs that were no better"
+        for phase in tuning.stopped
     )
+    return f"{len(tuning.epochs)} epochs, highest rates {peaks}; kept: {kept}{early}"

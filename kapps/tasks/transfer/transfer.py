@@ -4,6 +4,7 @@ folder of photos -> split, copies kept on one side            photos.py
 -> features of a frozen, pre-trained network                  features.py
 -> a head that is learned from these                          probes.py
 -> the whole network fine-tuned, if that helps                tuning.py
+-> a photo and its mirror image averaged, if asked for        here
 -> calibrated probabilities                                   calibration.py
 -> report.html, result.json and model/<version>/              report.py, kapps.exporting
 """
@@ -11,8 +12,10 @@ folder of photos -> split, copies kept on one side            photos.py
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,12 +41,15 @@ from kapps.tasks.transfer.calibration import (
 )
 from kapps.tasks.transfer.features import extract, pooled, stream
 from kapps.tasks.transfer.photos import Photo, Photos, read_photos
-from kapps.tasks.transfer.tuning import Tuning, fine_tune
+from kapps.tasks.transfer.tuning import PATIENCE, Tuning, check_patience, fine_tune
 from kapps.weights import sources
 
 BACKBONE = "efficientnet_lite0"
 
-# Told how far the work is: (the step, how much of it is done, of how much; 0 where nobody knows).
+CLASS_WEIGHTS = ("balanced", "none")
+
+# Told how far the work is: (the step, how much of it is done, of how much; 0 where nobody knows). Every step is told at
+# its beginning.
 Progress = Callable[[str, int, int], None]
 
 # What publishers do to an image, to try where weights come as a bare file.
@@ -67,8 +73,9 @@ class Transfer:
         class_names: sorted.
         photos: which were on which side.
         metrics: `validation` and, if there were photos, `test`: `accuracy`, its 95 % interval `low` and `high`, `loss`,
-            `calibration_error`, `num_examples`, `accuracy_with_mirroring` (the mean of a photo and its mirror image);
-            and `frozen`: the validation's accuracy and loss before fine-tuning.
+            `calibration_error`, `num_examples`, all of the exported model; beside them `accuracy_without_mirroring` and
+            `accuracy_with_mirroring` (of the mean of a photo and its mirror image), one of which is `accuracy`; and
+            `frozen`: the same of the validation photos before fine-tuning.
         probabilities: of the validation photos, [N, classes].
         probe: which head, with its tuned number.
         tuning: what fine-tuning did; None if it was not asked for.
@@ -93,6 +100,22 @@ class Transfer:
     seconds: dict[str, float]
     notes: tuple[str, ...] = field(default=())
 
+    def confusion(self) -> np.ndarray:
+        """How many validation photos of each class (row) got each answer (column): int [classes, classes]."""
+        counts = np.zeros((len(self.class_names),) * 2, np.int64)
+        for photo, likely in zip(self.photos.validation, self.probabilities, strict=True):
+            counts[photo.label, likely.argmax()] += 1
+        return counts
+
+    def mistakes(self) -> list[tuple[Photo, int, float]]:
+        """The validation photos that are answered wrongly, the answer and its probability; the surest first."""
+        wrong = [
+            (photo, int(likely.argmax()), float(likely.max()))
+            for photo, likely in zip(self.photos.validation, self.probabilities, strict=True)
+            if likely.argmax() != photo.label
+        ]
+        return sorted(wrong, key=lambda mistake: -mistake[2])
+
 
 def transfer(
     folder: str | Path,
@@ -103,11 +126,15 @@ def transfer(
     head: str = "logistic_regression",
     tune: bool = True,
     minutes: float = 2.5,
+    patience: int | None = PATIENCE,
     batch_norm: bool = False,
+    class_weights: str = "balanced",
+    mirror: bool = False,
     validation: float = 0.2,
     out: str | Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    watch: Callable[[dict[str, float]], None] | None = None,
 ) -> Transfer:
     """Teach a pre-trained network the classes of a folder of photos.
 
@@ -121,16 +148,23 @@ def transfer(
         tune: fine-tune the network, too, and keep that if the validation photos are answered better. Not for
             `"nearest"`, which keeps photos and no weights.
         minutes: how long fine-tuning may take, about.
+        patience: a phase of fine-tuning ends early after so many epochs without a lower loss on the validation photos;
+            None = never.
         batch_norm: let batch normalisations learn from these photos, too.
+        class_weights: `"balanced"`: every class counts as much as any other, however many photos it has, for the head
+            and for fine-tuning; `"none"`: every photo counts as much as any other. Nearest neighbours count photos.
+        mirror: let the exported model answer with the mean score of a photo and its mirror image (test-time
+            augmentation): often a little better, always twice the work. Not for what is read, such as digits.
         validation: the share kept back where the folder does not say.
         out: where report and model go; None = `runs/transfer/<folder's name>`. A new version if there is one.
         seed: of everything random.
         progress: called with (step, done, of how many).
+        watch: called with the row of every epoch of fine-tuning, as `tuning.Tuning.epochs` holds it.
 
     Raises:
         DataError: the folder cannot be learned from; see `photos.read_photos`.
-        UnknownNameError: no such backbone, weights or head.
-        RecipeError: a backbone for other inputs than images.
+        UnknownNameError: no such backbone, weights, head or class weights.
+        RecipeError: a backbone for other inputs than images, or an impossible patience.
         WeightsError, MissingExtraError: the weights cannot be had.
         OutputError: `out` holds other things, or cannot be written.
     """
@@ -140,6 +174,8 @@ def transfer(
     def step(name: str) -> Callable[[int, int], None]:
         """Ends the last step's time and begins another's."""
         seconds[name] = time.monotonic()
+        if progress is not None and name:
+            progress(name, 0, 0)
         return lambda done, of: progress(name, done, of) if progress is not None else None
 
     folder = Path(folder)
@@ -147,6 +183,9 @@ def transfer(
     _check_out(out)
     if head not in probes.PROBES:
         raise kapps.errors.UnknownNameError("head", head, probes.PROBES)
+    if class_weights not in CLASS_WEIGHTS:
+        raise kapps.errors.UnknownNameError("choice of class weights", class_weights, CLASS_WEIGHTS)
+    check_patience(patience)
     entry = catalog.info(backbone)
     if len(entry.input_shape) != 3 or entry.input_shape[-1] != 3:
         raise RecipeError(f"expected a backbone for colour images, {backbone} takes {list(entry.input_shape)}")
@@ -183,15 +222,15 @@ def transfer(
     step("learning the head")
     classes = len(photos.class_names)
     groups = np.array([photo.group for photo in photos.train])
-    probe = probes.learn(head, features["train"], labels["train"], groups, classes, seed=seed)
+    balanced = class_weights == "balanced"
+    probe = probes.learn(head, features["train"], labels["train"], groups, classes, class_weights=balanced, seed=seed)
     model = _classifier(network, probe.layer)
     scores = {name: _view_scores(probe, part) for name, part in features.items()}
-    metrics: dict[str, dict[str, Any]] = {"frozen": _figures(scores["validation"], labels["validation"], 1.0)}
+    metrics: dict[str, dict[str, Any]] = {"frozen": _figures(scores["validation"], labels["validation"], 1.0, mirror)}
 
     tuning = None
     if tune and head != "nearest":
         tell = step("fine-tuning")
-        balance = len(labels["train"]) / (classes * np.bincount(labels["train"], minlength=classes))
         tuning = fine_tune(
             model,
             trunk,
@@ -199,10 +238,12 @@ def transfer(
             photos.validation,
             steps,
             minutes=minutes,
-            class_weights=balance,
+            class_weights=probes.weights_of(labels["train"], classes) if balanced else np.ones(classes),
+            patience=patience,
             seed=seed,
             batch_norm=batch_norm,
             progress=tell,
+            watch=watch,
         )
         if tuning.note:
             notes.append(f"fine-tuning: {tuning.note}")
@@ -210,7 +251,8 @@ def transfer(
             scores = {name: _tuned_scores(model, part, steps) for name, part in parts.items()}
 
     step("calibrating")
-    temperature = find_temperature(scores["validation"][:, 0], labels["validation"])
+    answers = {name: _exported(part, mirror) for name, part in scores.items()}
+    temperature = find_temperature(answers["validation"], labels["validation"])
     if head == "nearest":
         temperature = 1.0  # its scores are logarithms of shares that were counted
     layer = model.get_layer("scores")
@@ -218,22 +260,36 @@ def transfer(
         layer.set_weights([weight / temperature for weight in layer.get_weights()])
     for name in ("validation", "test"):
         if parts[name]:
-            metrics[name] = _figures(scores[name], labels[name], temperature)
-    likely = probabilities(scores["validation"][:, 0], temperature)
+            metrics[name] = _figures(scores[name], labels[name], temperature, mirror)
+    likely = probabilities(answers["validation"], temperature)
     curves = {
-        "before": reliability(probabilities(scores["validation"][:, 0]), labels["validation"]),
+        "before": reliability(probabilities(answers["validation"]), labels["validation"]),
         "after": reliability(likely, labels["validation"]),
     }
 
     step("writing the model")
-    command = f"kapps transfer {folder} --backbone {backbone} --weights {weights} --head {head} --seed {seed}"
+    settings: dict[str, Any] = {
+        "folder": str(folder),
+        "backbone": backbone,
+        "weights": str(weights),
+        "head": head,
+        "tune": tune,
+        "minutes": minutes,
+        "patience": patience,
+        "batch_norm": batch_norm,
+        "class_weights": class_weights,
+        "mirror": mirror,
+        "validation": validation,
+        "seed": seed,
+    }
+    settings |= {"command": _command(settings), "preprocessing": steps.to_dict()}
     version = export(
-        model,
+        _mirrored(model) if mirror else model,
         out / "model",
         preprocessing=steps,
         labels=photos.class_names,
         features=[name for name in trunk.output if len(trunk.output[name].shape) == 4],
-        card=_card(folder, entry, weights, photos, metrics, command),
+        card=_card(folder, entry, weights, photos, metrics, settings),
     )
     step("")
     marks = [*seconds.values()]
@@ -249,22 +305,11 @@ def transfer(
         tuning=tuning,
         temperature=temperature,
         reliability=curves,
-        settings={
-            "folder": str(folder),
-            "backbone": backbone,
-            "weights": str(weights),
-            "head": head,
-            "tune": tune,
-            "minutes": minutes,
-            "batch_norm": batch_norm,
-            "seed": seed,
-            "preprocessing": steps.to_dict(),
-            "command": command,
-        },
+        settings=settings,
         seconds={**times, "in all": time.monotonic() - begun},
         notes=tuple(notes),
     )
-    from kapps.tasks.transfer.report import write_report
+    from kapps.tasks.transfer.report import write_report  # Matplotlib and Jinja only where there is something to draw
 
     write_report(result)
     _write(out / "result.json", json.dumps(summary(result), indent=2, ensure_ascii=False) + "\n")
@@ -281,6 +326,16 @@ def summary(result: Transfer) -> dict[str, Any]:
         "metrics": result.metrics,
         "head": result.probe,
         "fine_tuning": dataclasses.asdict(result.tuning) if result.tuning else None,
+        "confusion": result.confusion().tolist(),
+        "mistakes": [
+            {
+                "file": str(photo.path),
+                "folder": result.class_names[photo.label],
+                "answer": result.class_names[answer],
+                "confidence": confidence,
+            }
+            for photo, answer, confidence in result.mistakes()
+        ],
         "temperature": result.temperature,
         "settings": result.settings,
         "seconds": {name: round(value, 2) for name, value in result.seconds.items()},
@@ -354,6 +409,28 @@ def _classifier(network: keras.Model, layer: keras.layers.Layer) -> keras.Model:
     return keras.Model(network.input, probability, name=network.name)
 
 
+def _mirrored(model: keras.Model) -> keras.Model:
+    """The same classifier, answering with the mean score of an image and its mirror image.
+
+    Every layer is called twice, first with the image itself. So the weights are there once, and a named feature, which
+    is a layer's first output, is still that of the image.
+    """
+    scores = keras.Model(model.input, model.get_layer("scores").output)
+    other = scores.call(keras.ops.flip(model.input, axis=2))  # `call`: layer by layer, not as a model inside the model
+    mean = keras.layers.Average(name="both_views")([scores.output, other])
+    probability = keras.layers.Activation("softmax", dtype="float32", name="predictions")(mean)
+    return keras.Model(model.input, probability, name=model.name)
+
+
+def _exported(scores: np.ndarray, mirror: bool) -> np.ndarray:
+    """The scores that the exported model gives: of [N, V, classes], whose first view is the photo itself, [N, classes].
+
+    Scores are averaged, not probabilities: the model then still ends in a softmax, which the temperature scales and
+    what explains it looks behind.
+    """
+    return scores.mean(axis=1) if mirror else scores[:, 0]
+
+
 def _view_scores(probe: probes.Probe, features: np.ndarray) -> np.ndarray:
     """[N, V, D] -> [N, V, classes]."""
     count, views, size = features.shape
@@ -374,12 +451,11 @@ def _tuned_scores(model: keras.Model, photos: Sequence[Photo], preprocessing: Pr
     return np.concatenate(rows)
 
 
-def _figures(scores: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, Any]:
+def _figures(scores: np.ndarray, labels: np.ndarray, temperature: float, mirror: bool) -> dict[str, Any]:
     """What is reported of one side; scores [N, V, classes], the first view is the photo itself."""
     if not len(labels):
         return {"num_examples": 0}
-    likely = probabilities(scores[:, 0], temperature)
-    both = np.mean([probabilities(scores[:, view], temperature) for view in range(scores.shape[1])], axis=0)
+    likely = probabilities(_exported(scores, mirror), temperature)
     right = int((likely.argmax(axis=1) == labels).sum())
     low, high = wilson_interval(right, len(labels))
     return {
@@ -388,9 +464,24 @@ def _figures(scores: np.ndarray, labels: np.ndarray, temperature: float) -> dict
         "high": high,
         "loss": float(-np.log(np.clip(likely[np.arange(len(labels)), labels], 1e-7, None)).mean()),
         "calibration_error": expected_calibration_error(likely, labels),
-        "accuracy_with_mirroring": float((both.argmax(axis=1) == labels).mean()),
+        "accuracy_without_mirroring": float((_exported(scores, False).argmax(axis=1) == labels).mean()),
+        "accuracy_with_mirroring": float((_exported(scores, True).argmax(axis=1) == labels).mean()),
         "num_examples": len(labels),
     }
+
+
+def _command(settings: dict[str, Any]) -> str:
+    """The command that does the same again; what is as it is by default is not said."""
+    words = ["kapps", "transfer", settings["folder"]]
+    for name in ("backbone", "weights", "head"):
+        words += [f"--{name}", settings[name]]
+    defaults = inspect.signature(transfer).parameters
+    changed = {name: value for name, value in settings.items() if value != defaults[name].default}
+    for name, flag in (("tune", "--no-fine-tune"), ("batch_norm", "--batch-norm"), ("mirror", "--tta")):
+        words += [flag] if name in changed else []
+    for name in ("minutes", "patience", "class_weights", "validation"):
+        words += [f"--{name.replace('_', '-')}", str(changed[name] or 0)] if name in changed else []
+    return shlex.join([*words, "--seed", str(settings["seed"])])
 
 
 def _card(
@@ -399,7 +490,7 @@ def _card(
     weights: str | Path,
     photos: Photos,
     metrics: dict[str, dict[str, Any]],
-    command: str,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     side = "test" if "test" in metrics else "validation"
     licence = "not stated"
@@ -413,9 +504,14 @@ def _card(
         "licence": licence,
         "data": f"{len(photos.train)} photos of {folder.resolve().name}, on top of {weights}",
         "data_licence": "the user's own",
-        "command": command,
+        "command": settings["command"],
         "limits": ["It knows these classes and nothing else: whatever it is shown, it names one of them."],
     }
+    if settings["mirror"]:
+        card["limits"].append(
+            "Every answer is the mean of an image and its mirror image, in the graph: it cannot tell left from right, "
+            "and takes twice the time. Its features and what Grad-CAM shows are those of the image itself."
+        )
     if side in metrics:
         shown = metrics[side]
         measured_on = f"{shown['num_examples']} {side} photos"

@@ -2,7 +2,8 @@
 
 Two phases, gradual unfreezing: first the head and the last stage move, then the later half of the network. In each the
 rate goes up and down once (one cycle) and falls with the depth; batch normalisations keep their statistics; weights are
-pulled towards where they started (L2-SP). The epoch with the least loss on the validation photos is kept.
+pulled towards where they started (L2-SP). The epoch with the least loss on the validation photos is kept, and a phase
+in which that loss does not fall any more ends early.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from kapps.data.preprocessing import Preprocessing
-from kapps.errors import TrainingError
+from kapps.errors import RecipeError, TrainingError
 from kapps.optimizers.layerwise import layerwise
 from kapps.tasks.transfer.features import stream
 from kapps.tasks.transfer.photos import Photo
@@ -26,6 +27,8 @@ from kapps.training.lr_finder import find_learning_rate
 from kapps.training.recipe import AugmentSpec
 from kapps.training.schedules import OneCycle
 
+# Half of the longest cycle: while its rate rises, the loss may well rise for some epochs before it falls.
+PATIENCE = 6
 AUGMENT = AugmentSpec(flip=True, rotate=10, zoom=0.15, shift=0.08, contrast=0.2)
 _BATCH = 16
 _SEARCH_STEPS = 16
@@ -44,12 +47,14 @@ class Tuning:
             `validation_accuracy`, `seconds`.
         peaks: the highest rate of each phase, as the search found it.
         kept: the epoch whose weights the model has now; 0 for those it came with.
+        stopped: the phases that ended early, as the validation photos were answered no better any more.
         note: why there was nothing to do, if so.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
     kept: int = 0
+    stopped: list[int] = field(default_factory=list)
     note: str = ""
 
 
@@ -62,9 +67,11 @@ def fine_tune(
     *,
     minutes: float,
     class_weights: np.ndarray,
+    patience: int | None = PATIENCE,
     seed: int = 0,
     batch_norm: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[dict[str, float]], None] | None = None,
 ) -> Tuning:
     """Fine-tune a classifier as far as the time allows; its weights are then those of the best epoch.
 
@@ -75,13 +82,17 @@ def fine_tune(
         preprocessing: of the photos.
         minutes: how long it may take, about.
         class_weights: [N], of the loss.
+        patience: a phase ends after so many epochs without a lower validation loss than its lowest; None = never.
         seed: of order and distortions.
         batch_norm: see `kapps.training.fine_tuning.unfreeze`.
         progress: called with (steps done, steps in all).
+        watch: called with the row of every epoch as soon as it is over.
 
     Raises:
+        RecipeError: a patience below 1.
         TrainingError: the loss became NaN or infinite.
     """
+    check_patience(patience)
     done = Tuning()
     if not validation:
         done.note = "no validation photos: nothing would tell when to stop"
@@ -125,6 +136,7 @@ def fine_tune(
                 jit_compile=False,
             )
             endless = iter(batches.repeat())
+            lowest, waited = np.inf, 0
             for epoch in range(epochs):
                 started = time.monotonic()
                 model.reset_metrics()
@@ -146,12 +158,28 @@ def fine_tune(
                         "seconds": time.monotonic() - started,
                     }
                 )
+                if watch is not None:
+                    watch(done.epochs[-1])
                 if loss < best_loss:
                     best_loss, best_weights, done.kept = loss, model.get_weights(), len(done.epochs)
+                lowest, waited = (loss, 0) if loss < lowest else (lowest, waited + 1)
+                if waited == patience and epoch + 1 < epochs:
+                    done.stopped.append(phase)
+                    break
     finally:
         let_go(model)
         model.set_weights(best_weights)
     return done
+
+
+def check_patience(patience: int | None) -> None:
+    """Refuse what is no number of epochs.
+
+    Raises:
+        RecipeError: not None and not a whole number of at least 1.
+    """
+    if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 1):
+        raise RecipeError(f"expected a patience of at least 1 epoch, or None to wait for the end, got {patience!r}")
 
 
 def _batches(

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kapps
+from kapps.create import load_keras
 from kapps.errors import DataError, OutputError, RecipeError, UnknownNameError
+from kapps.explaining.inner import feature_gradient
+from kapps.tasks.transfer import transfer as module
 from kapps.tasks.transfer import tuning
 from kapps.tasks.transfer.transfer import transfer
 
@@ -63,6 +68,73 @@ def test_names_are_escaped_and_a_second_run_is_a_second_version(folder, weights,
     assert "&lt;img src=x" in page
 
 
+def test_every_layer_sees_the_image_and_then_its_mirror_image():
+    """The mean of both scores, with the weights once; a named feature is that of the image."""
+    keras.utils.set_random_seed(3)
+    image = keras.Input((8, 8, 3))
+    feature = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="stage1")(image)
+    trunk = keras.Model(image, keras.layers.Flatten()(feature), name="small")
+    model = module._classifier(trunk, keras.layers.Dense(3, name="scores"))
+    both = module._mirrored(model)
+    images = np.random.default_rng(0).normal(size=(5, 8, 8, 3)).astype(np.float32)
+    scores = keras.Model(model.input, model.get_layer("scores").output)
+    mean = (scores(images) + scores(images[:, :, ::-1])) / 2
+    np.testing.assert_allclose(both(images), keras.ops.softmax(mean), atol=1e-6)
+    assert both.count_params() == model.count_params()
+    own = keras.Model(image, feature)(images[:1])
+    activation, *_ = feature_gradient(both, tf.constant(images[:1]), 0, "stage1", None)
+    np.testing.assert_allclose(activation, own, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_exported_model_averages_a_photo_and_its_mirror_image(folder, weights, tmp_path):
+    for index in range(6, 12):  # half as many of one class
+        (folder / "bars" / f"photo {index}.png").unlink()
+    told = []
+    result = transfer(
+        folder,
+        backbone="resnet20",
+        weights=weights,
+        out=tmp_path / "out",
+        tune=False,
+        validation=0.5,
+        mirror=True,
+        class_weights="none",
+        progress=lambda step, done, of: told.append(step),
+    )
+    predictor = kapps.load(result.model, engine="tensorflow")
+    photos = [photo.path for photo in result.photos.validation]
+    seen = predictor.preprocess(photos)
+    answers, others = predictor.predict_tensors(seen), predictor.predict_tensors(seen[:, :, ::-1].copy())
+    np.testing.assert_allclose(answers, others, atol=1e-6)
+    np.testing.assert_allclose(answers, result.probabilities, atol=1e-4)  # with the temperature of the mean
+    truth = np.array([photo.label for photo in result.photos.validation])
+    figures = result.metrics["validation"]
+    assert figures["accuracy"] == figures["accuracy_with_mirroring"] == (answers.argmax(axis=1) == truth).mean()
+    assert predictor.card.metrics["accuracy"]["value"] == figures["accuracy"]
+    assert any("mean of an image and its mirror image" in limit for limit in predictor.card.limits)
+    assert predictor.card.metrics["accuracy"]["command"].endswith(
+        "--no-fine-tune --tta --class-weights none --validation 0.5 --seed 0"
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "averaged with each photo, in the model" in page
+    assert "none: every photo counts the same" in page
+    assert list(dict.fromkeys(told))[-3:] == ["learning the head", "calibrating", "writing the model"]
+
+    # A named feature, and what Grad-CAM looks at, are those of the image itself.
+    network = load_keras(result.model / "model.keras")
+    for feature in ("stage1", "stage3"):
+        own = keras.Model(network.input, network.get_layer(feature).output)(seen[:1])
+        activation, *_ = feature_gradient(network, tf.constant(seen[:1]), 0, feature, None)
+        np.testing.assert_allclose(activation, own, atol=1e-5)
+        np.testing.assert_allclose(predictor.features(photos[0])[feature], own, atol=1e-4)
+
+    stored = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert np.sum(stored["confusion"]) == len(truth)
+    assert np.trace(stored["confusion"]) == (answers.argmax(axis=1) == truth).sum()
+    assert len(stored["mistakes"]) == (answers.argmax(axis=1) != truth).sum()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["softmax", "svm", "nearest"])
 def test_every_head_is_exported(folder, weights, tmp_path, head):
@@ -88,6 +160,8 @@ def test_one_photo_a_class_is_learned_and_nothing_is_claimed(weights, tmp_path):
     [
         ({"backbone": "resnet21"}, UnknownNameError, "did you mean 'resnet"),
         ({"head": "forest"}, UnknownNameError, "no head is named 'forest'"),
+        ({"class_weights": "balance"}, UnknownNameError, "did you mean 'balanced'"),
+        ({"patience": 0}, RecipeError, "expected a patience of at least 1 epoch, or None to wait for the end, got 0"),
         ({"backbone": "lenet5"}, RecipeError, r"expected a backbone for colour images, lenet5 takes \[28, 28, 1\]"),
     ],
 )

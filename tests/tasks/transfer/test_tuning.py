@@ -62,6 +62,50 @@ def test_worse_epochs_leave_the_model_as_it_came(networks, folder, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.fixture
+def small():
+    """A network of one convolution, so that an epoch costs nothing."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((32, 32, 3))
+    feature = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="stage1")(image)
+    return keras.Model(image, classification.classify(feature, 2, "softmax")), keras.Model(image, {"stage1": feature})
+
+
+@pytest.mark.parametrize(
+    ("patience", "losses", "epochs", "kept"),
+    [
+        (2, [9, 0.5, 0.4, 0.6, 0.6, 0.1, 0.1, 0.1], 4, 2),  # the fourth is the second in a row that is no better
+        # never two in a row
+        pytest.param(2, [9, 0.8, 0.9, 0.7, 0.8, 0.6, 0.7, 0.7], 6, 5, marks=pytest.mark.slow),
+        pytest.param(None, [0.2, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9], 6, 0, marks=pytest.mark.slow),
+        # as good as before is no better
+        pytest.param(1, [0.2, 0.5, 0.5, 0.1], 2, 0, marks=pytest.mark.slow),
+    ],
+)
+def test_a_phase_ends_when_the_validation_photos_are_answered_no_better(
+    small, folder, monkeypatch, patience, losses, epochs, kept
+):
+    monkeypatch.setattr(tuning, "_MOST_EPOCHS", 6)
+    told = iter(losses)
+    monkeypatch.setattr(tuning, "_loss", lambda model, batches: (next(told), 0.5))
+    photos = read_photos(folder, validation=0.25)
+    rows = []
+    done = tuning.fine_tune(
+        *small,
+        photos.train,
+        photos.validation,
+        STEPS,
+        minutes=10,
+        class_weights=np.ones(2),
+        patience=patience,
+        watch=rows.append,
+    )
+    assert rows == done.epochs
+    assert [row["validation_loss"] for row in rows] == losses[1 : 1 + epochs]
+    assert (len(rows), done.kept) == (epochs, kept)
+    assert done.stopped == ([1] if epochs < 6 else [])
+
+
 def test_without_time_or_validation_photos_nothing_is_done(networks, folder):
     model, trunk = networks
     photos = read_photos(folder, validation=0.25)
