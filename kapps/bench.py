@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import io
-import math
 import os
 import platform
 import sys
@@ -331,7 +330,9 @@ def _built(name: str, against: Sequence[str], folder: Path) -> tuple[Predictor, 
         model,
         folder / name,
         preprocessing=Preprocessing((height, width), channels=channels),
-        labels=[f"class {number}" for number in range(model.output_shape[-1])],
+        labels=[]
+        if catalog.info(name).task == "embedding"
+        else [f"class {number}" for number in range(model.output_shape[-1])],
         optimize=True,
         formats=formats,
     )
@@ -359,7 +360,7 @@ def _with_scores(model: Any, exported: Predictor) -> Any:
     import keras
 
     outputs = np.asarray(model(np.zeros((1, *exported.card.input["shape"]), np.float32), training=False))
-    if exported.card.scores == "unnormalised" or math.isclose(outputs.sum(), 1, abs_tol=1e-2):
+    if exported.card.scores in ("unnormalised", "embedding") or np.allclose(outputs.sum(axis=-1), 1, atol=1e-2):
         return model
     if exported.card.scores == "sigmoid" and ((outputs >= 0) & (outputs <= 1)).all():
         return model

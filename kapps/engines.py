@@ -37,21 +37,21 @@ class Engine(Protocol):
     name: str
 
     def network(self, image: np.ndarray) -> np.ndarray:
-        """Scores float32 [B, N] of preprocessed images float32 [B, h, w, c]. Thread-safe."""
+        """Scores float32 [B, ..., N] of preprocessed images float32 [B, h, w, c]. Thread-safe."""
 
 
 class TensorFlow:
-    """The signature `serving_tensors` of a loaded SavedModel."""
+    """The signature `serving_tensors` of a loaded SavedModel, and its output that holds the scores."""
 
     name = "tensorflow"
 
-    def __init__(self, function: Callable[..., Any]):
+    def __init__(self, function: Callable[..., Any], output: str = "probabilities"):
         import tensorflow as tf
 
-        self._function, self._constant = function, tf.constant
+        self._function, self._output, self._constant = function, output, tf.constant
 
     def network(self, image: np.ndarray) -> np.ndarray:
-        return self._function(image=self._constant(image))["probabilities"].numpy()
+        return self._function(image=self._constant(image))[self._output].numpy()
 
 
 class OpenVINO:

@@ -4,6 +4,8 @@
     predictor("seven.png")             # {"label": "7", "score": 0.998, "top_k": [...], "probabilities": {...}}
     predictor(["a.png", "b.jpg"])      # a list of these
 
+A segmentation and an embedding answer otherwise, see `kapps.answers`.
+
 All preprocessing lies in the exported graph, so the numbers are those that a server with the same files gives.
 TensorFlow is imported by the first `load`. The network itself may run in another runtime: see `kapps.engines`.
 """
@@ -15,12 +17,12 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from kapps import engines
-from kapps.data.images import MAX_FILE_BYTES, check_image_bytes, read_image
+from kapps import answers, engines
+from kapps.data.images import MAX_FILE_BYTES, check_image_bytes, image_size, read_image
 from kapps.errors import ImageError, SavedModelError
 from kapps.exporting import integrity
 from kapps.exporting.atomic import versions
@@ -33,24 +35,11 @@ if TYPE_CHECKING:
 
 _SIGNATURES = ("serving_default", "serving_tensors", "preprocess")
 
-
-class Place(TypedDict):
-    """One of the likeliest classes."""
-
-    label: str
-    score: float
+# What one image is answered with: `kapps.answers.Answer`, `Segmentation` or `Embedding`.
+AnswerT = TypeVar("AnswerT")
 
 
-class Answer(TypedDict):
-    """What a predictor says about one image: plain Python, ready for `json.dumps`."""
-
-    label: str
-    score: float
-    top_k: list[Place]
-    probabilities: dict[str, float]
-
-
-def load(path: str | os.PathLike[str], *, verify: bool = True, engine: str | None = None) -> Predictor:
+def load(path: str | os.PathLike[str], *, verify: bool = True, engine: str | None = None) -> Predictor[Any]:
     """Load an exported model.
 
     Args:
@@ -109,18 +98,19 @@ def _version_folder(path: Path) -> Path:
     return folder
 
 
-class Predictor:
+class Predictor(Generic[AnswerT]):
     """A loaded model; `load` makes one. Calling it is thread-safe.
 
     Attributes:
-        card: what is known about the model, see `kapps.exporting.card.Card`.
-        labels: the class names in the order of the scores.
+        card: what is known about the model, see `kapps.exporting.card.Card`; `card.kind` says what it answers.
+        labels: the class names in the order of the scores; empty for an embedding.
         path: the version's folder.
         engine: what computes the scores, a key of `kapps.engines.RUNTIMES`.
         tensor_function: the signature `serving_tensors`: `tensor_function(image=float32 [B, h, w, c])` gives the
-            tensors `probabilities` [B, N], `classes` [B, k] and `top_k` [B, k], differentiable with respect to `image`.
-        logits_function: the signature `logits`, likewise: `logits` [B, N], which the last softmax or sigmoid takes;
-            None for a model that ends in neither.
+            tensors `probabilities` [B, N], `classes` [B, k] and `top_k` [B, k], of a segmentation `probabilities`
+            [B, h', w', N] and `mask`, of an embedding `embedding` [B, D]; differentiable with respect to `image`.
+        logits_function: the signature `logits`, likewise: `logits` [B, ..., N], which the last softmax or sigmoid
+            takes; None for a model that ends in neither.
     """
 
     def __init__(self, loaded: Any, card: Card, path: Path, engine: str = "tensorflow"):
@@ -139,31 +129,37 @@ class Predictor:
         self.card = card
         self.labels = card.labels
         self.path = path
-        outputs = self.tensor_function.structured_outputs["probabilities"].shape[-1]
-        if outputs != len(self.labels):
+        self._kind = answers.kind_of(card)
+        numbers = self.tensor_function.structured_outputs[self._kind.numbers].shape
+        if card.kind != "embedding" and numbers[-1] != len(self.labels):
             raise SavedModelError(
-                f"{path} has {outputs} outputs but its card {len(self.labels)} labels: export it again"
+                f"{path} has {numbers[-1]} outputs but its card {len(self.labels)} labels: export it again"
             )
+        self._outputs = "x".join(map(str, numbers[1:-1])), numbers[-1]
         self.engine = engine
         self._engine = (
-            engines.TensorFlow(self.tensor_function) if engine == "tensorflow" else engines.open_engine(engine, path)
+            engines.TensorFlow(self.tensor_function, self._kind.numbers)
+            if engine == "tensorflow"
+            else engines.open_engine(engine, path)
         )
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.card.input["shape"]))
+        pixels, count = self._outputs
+        what = f"{count} classes ({self.card.scores})" if self.labels else f"{count} numbers"
         return (
             f"<Predictor {self.card.name} version {self.card.version}: {self.card.architecture}, {size} -> "
-            f"{len(self.labels)} classes ({self.card.scores}), from {self.path}>"
+            f"{f'{pixels} pixels of ' if pixels else ''}{what}, from {self.path}>"
         )
 
     @overload
     # A path or bytes is a Sequence too, but no sequence of images: the first match counts.
-    def __call__(self, images: OneImage) -> Answer: ...  # type: ignore[overload-overlap]
+    def __call__(self, images: OneImage) -> AnswerT: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, images: Sequence[OneImage]) -> list[Answer]: ...
+    def __call__(self, images: Sequence[OneImage]) -> list[AnswerT]: ...
 
-    def __call__(self, images: OneImage | Sequence[OneImage]) -> Answer | list[Answer]:
+    def __call__(self, images: OneImage | Sequence[OneImage]) -> AnswerT | list[AnswerT]:
         """What the model sees in an image or in several.
 
         Args:
@@ -172,7 +168,7 @@ class Predictor:
                 4 (RGBA). A uint8 array [B, H, W, C] is a list of images.
 
         Returns:
-            An `Answer` for one image, a list of them for several, in the same order.
+            For one image what `kapps.answers` describes for this kind of model, for several a list, in the same order.
 
         Raises:
             ImageError: names the first image that cannot be read, and why.
@@ -182,7 +178,7 @@ class Predictor:
             return self._answers([_encode(images, "the image")])[0]
         return list(self.predict_many(several))
 
-    def predict_many(self, images: Iterable[OneImage], batch_size: int = 32) -> Iterator[Answer]:
+    def predict_many(self, images: Iterable[OneImage], batch_size: int = 32) -> Iterator[AnswerT]:
         """The answers for any number of images, one after the other; only `batch_size` are held in memory.
 
         Args:
@@ -216,10 +212,13 @@ class Predictor:
         return {name: np.concatenate([part[name].numpy() for part in parts]) for name in self.card.features}
 
     def predict_tensors(self, batch: np.ndarray) -> np.ndarray:
-        """Scores [B, N] float32, in the order of `labels`, of images that are preprocessed already.
+        """Scores float32, in the order of `labels`, of images that are preprocessed already.
 
         Args:
             batch: float32 [B, h, w, c], as `preprocess` gives it.
+
+        Returns:
+            [B, N], of a segmentation [B, h', w', N], of an embedding [B, D].
 
         Raises:
             ImageError: another shape or type.
@@ -235,21 +234,13 @@ class Predictor:
     def _preprocessed(self, batch: list[tuple[bytes, str]]) -> Any:
         return self._run(self._preprocess_function, batch)["image"]
 
-    def _answers(self, batch: list[tuple[bytes, str]]) -> list[Answer]:
-        scores = self._scores(batch)
-        answers: list[Answer] = []
-        # Stable, so that of equal scores the first counts, as in the signatures.
-        for row, places in zip(scores.tolist(), np.argsort(-scores, kind="stable").tolist(), strict=True):
-            best: list[Place] = [
-                {"label": self.labels[place], "score": row[place]} for place in places[: self.card.top_k]
-            ]
-            answers.append({**best[0], "top_k": best, "probabilities": dict(zip(self.labels, row, strict=True))})
-        return answers
-
-    def _scores(self, batch: list[tuple[bytes, str]]) -> np.ndarray:
+    def _answers(self, batch: list[tuple[bytes, str]]) -> list[AnswerT]:
         if self.engine == "tensorflow":  # one call for both steps
-            return self._run(self._bytes_function, batch)["probabilities"].numpy()
-        return self._engine.network(self._preprocessed(batch).numpy())
+            given = self._run(self._bytes_function, batch)
+            arrays = {name: given[name].numpy() for name in self._kind.wanted}
+        else:
+            arrays = self._kind.reduced(self._engine.network(self._preprocessed(batch).numpy()))
+        return self._kind.answers(arrays, (image_size(data, name) for data, name in batch))
 
     def _run(self, function: Any, batch: list[tuple[bytes, str]]) -> dict[str, Any]:
         """Call a signature that takes encoded images; if one of them cannot be decoded, say which."""

@@ -23,3 +23,27 @@ def shared_dir() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"needs the shared data folder; {folder} is absent (set KAPPS_SHARED to it)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def colour_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the versions of an exported segmentation whose answers can be foretold. Not to be changed.
+
+    6x8x3 -> for each pixel which colour is strongest: the softmax of about eight times its channels, so that the
+    batch normalisation has something to do. Its features are the scores.
+    """
+    import keras
+    import numpy as np
+
+    import kapps
+    from kapps.data.preprocessing import Preprocessing
+
+    image = keras.Input((6, 8, 3), name="image")
+    conv = keras.layers.Conv2D(3, 1, use_bias=False, name="conv")
+    scores = keras.layers.BatchNormalization(name="scores")(conv(image))
+    model = keras.Model(image, keras.layers.Softmax(name="predictions")(scores), name="colour_map")
+    conv.set_weights([8 * np.eye(3).reshape(1, 1, 3, 3)])
+    path = tmp_path_factory.mktemp("segmentations") / "colour_map"
+    options = {"preprocessing": Preprocessing((6, 8)), "labels": ("red", "green", "background"), "features": ["scores"]}
+    kapps.export(model, path, formats=("onnx",), **options)
+    return path

@@ -52,13 +52,16 @@ def command(
         }
     )
     typer.echo()
+    shares = ["iou", "precision", "recall"] if "mean_iou" in result else ["precision", "recall"]
+    counted = "pixels" if "mean_iou" in result else "examples"
+    headings = ["IoU" if name == "iou" else name for name in shares]
     print_table(
-        ("class", "precision", "recall", "examples"),
+        ("class", *headings, counted),
         (
-            (name, _percent(figures["precision"]), _percent(figures["recall"]), f"{figures['count']:,}")
+            (name, *(_percent(figures[share]) for share in shares), f"{figures['count']:,}")
             for name, figures in result["per_class"].items()
         ),
-        right=("precision", "recall", "examples"),
+        right=(*headings, counted),
     )
     if len(classes) <= _MOST_CLASSES_IN_MATRIX:
         typer.echo("\nconfusion: rows are the true classes, columns the answers")

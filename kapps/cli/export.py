@@ -17,6 +17,8 @@ from kapps.cli.tensorflow import load_tensorflow
 from kapps.errors import RecipeError, WeightsError
 
 if TYPE_CHECKING:
+    import keras
+
     from kapps.training.recipe import Recipe
 
 
@@ -26,7 +28,11 @@ def command(
     path: Annotated[Path, typer.Argument(help="The folder of the versions, e.g. saved_models/my_digits.")],
     version: Annotated[int | None, typer.Option(min=1, help="The version's number; the next one unless given.")] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Class names in the outputs' order, e.g. cat,dog. A run brings its own.")
+        str | None,
+        typer.Option(
+            help="Class names in the outputs' order, e.g. cat,dog; '' for an embedding, which has none. A run brings "
+            "its own."
+        ),
     ] = None,
     preprocessing: Annotated[
         Path | None, typer.Option(help="JSON file with the preprocessing of a .keras file. A run brings its own.")
@@ -99,7 +105,7 @@ def command(
         arguments["card"] = {**arguments.get("card", {}), **stated}
     if quantize and calibration is None and not (model / "recipe.json").is_file():
         raise RecipeError(f"{model} brings no images: say with --calibration FOLDER which to calibrate and measure on")
-    with waiting(f"exporting to {path}"):
+    with waiting(f"exporting to {path}") as received:
         import kapps
         from kapps.create import load_keras
 
@@ -107,12 +113,15 @@ def command(
             size = arguments["preprocessing"]
             network = kapps.create_model(
                 str(model),
-                num_classes=len(arguments["labels"]),
+                num_classes=len(arguments["labels"]) or None,  # of an embedding, its own number of dimensions
                 input_shape=(*size.size, size.channels),
                 weights=weights,
+                progress=received,
             )
         else:
             network = load_keras(file)
+            if features is None and arguments.get("features"):
+                arguments["features"] += _refined_by_crfs(network)
         if quantize:
             arguments["quantize"] = quantization(
                 calibration or model,
@@ -152,9 +161,18 @@ def _from_catalogue(name: str, weights: str, labels: str | None, preprocessing: 
                 "data_licence": "for non-commercial research",
             },
         }
+    if labels is None and entry.task == "embedding":
+        labels = ""
     if preprocessing is None or labels is None:
         raise RecipeError(f"{weights} brings neither: give --preprocessing FILE.json and --labels a,b,...")
     return {"preprocessing": read_preprocessing(preprocessing), "labels": _words(labels), "card": card}
+
+
+def _refined_by_crfs(network: keras.Model) -> list[str]:
+    """The layers whose scores a CRF behind them changes: to see what it does, one needs them, too."""
+    from kapps.layers.dense_crf import DenseCRF
+
+    return [layer.input[0]._keras_history.operation.name for layer in network.layers if isinstance(layer, DenseCRF)]
 
 
 def _from_run(run: Path) -> dict[str, Any]:

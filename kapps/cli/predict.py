@@ -11,18 +11,29 @@ from kapps.cli.console import AsJson, print_error, print_json, print_table, prog
 from kapps.cli.files import image_files
 from kapps.cli.output import check_writable, written_whole
 from kapps.cli.tensorflow import load_tensorflow
-from kapps.errors import DataError, KappsError, OutputError
+from kapps.errors import DataError, KappsError, OutputError, RecipeError
 
 if TYPE_CHECKING:
     from kapps.predict import Predictor
 
+_TOP = 5  # classes, or numbers of an embedding, that a line shows unless said otherwise
 _MOST_EXPLAINED = 12  # rows of the figure: more cannot be looked at
 
 
 def command(
     model: Annotated[str, typer.Argument(help="An exported model: saved_models/NAME or saved_models/NAME/VERSION.")],
     files: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns such as 'scans/*.png'.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show an image, the most probable first.")] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many classes to show an image, the first ones first; 5, of a segmentation all."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a segmentation: write the mask, one colour a class, as a .png as large as the image whose pixels "
+            "are the classes' indices (255: not seen). For several images a folder."
+        ),
+    ] = None,
     explain: Annotated[
         Path | None, typer.Option(help="Also draw which pixels mattered, into this .png, .pdf or .svg file.")
     ] = None,
@@ -34,6 +45,9 @@ def command(
 ) -> None:
     """Tell what an exported model sees in images.
 
+    A segmentation answers with the classes in the image, their shares of its pixels and their colours in --out; --json
+    names the written mask, it does not print it. An embedding answers with its numbers.
+
     A file that cannot be read is told on stderr and the others are answered all the same; the exit code is then 2.
     """
     if explain is not None:
@@ -41,6 +55,7 @@ def command(
     paths, missing = image_files(files)
     if explain is not None and len(paths) > _MOST_EXPLAINED:
         raise OutputError(f"--explain draws at most {_MOST_EXPLAINED} images, got {len(paths)}: name fewer")
+    masks = {} if out is None else _mask_files(paths, out)
     for error in missing:
         print_error(error)
     bad = len(missing)
@@ -50,10 +65,14 @@ def command(
         import kapps
 
         predictor = kapps.load(model, engine=engine)
+        kind = predictor.card.kind
+        for option, given, right in (("explain", explain, "classification"), ("out", out, "segmentation")):
+            if given is not None and kind != right:
+                raise RecipeError(f"--{option} is for a {right}, and {model} is of the kind {kind}: leave it out")
         with progress("predicting", len(paths)) as advance:
             for path in paths:
                 try:
-                    answers.append(_answer(predictor, path, top))
+                    answers.append(_ANSWERS[kind](predictor, path, top, masks.get(path)))
                 except KappsError as error:
                     bad += 1
                     print_error(error if str(path) in str(error) else f"{path}: {error}")
@@ -63,17 +82,31 @@ def command(
     if as_json:
         print_json(answers)
     elif answers:
-        print_table(
-            ("file", "label", "score", "then"),
-            ((answer["file"], answer["label"], f"{answer['score']:.2%}", _rest(answer)) for answer in answers),
-            right=("score",),
-            fold=("then",),
-        )
+        _TABLES[kind](answers)
     if bad:
         raise typer.Exit(2)
 
 
-def _answer(predictor: Predictor, path: Path, top: int) -> dict[str, Any]:
+def _mask_files(images: list[Path], out: Path) -> dict[Path, Path]:
+    """Where the mask of each image goes: into the file, or where there are several images into the folder.
+
+    Raises:
+        OutputError: it cannot be written, or two masks would have one name.
+    """
+    if len(images) == 1 and not out.is_dir():
+        return {images[0]: check_writable(out, suffixes=(".png",))}
+    if out.suffix or out.is_file():
+        raise OutputError(f"expected a folder for the masks of {len(images)} images, got {out}: name a folder")
+    names: dict[str, Path] = {}
+    for image in images:
+        other = names.setdefault(f"{image.stem}.png", image)
+        if other != image:
+            raise OutputError(f"the masks of {other} and {image} would both be {image.stem}.png: predict them apart")
+    check_writable((out if out.is_dir() else out.parent) / "mask.png")
+    return {image: out / name for name, image in names.items()}
+
+
+def _classified(predictor: Predictor, path: Path, top: int | None, _: Path | None) -> dict[str, Any]:
     """The predictor's answer for one file, with the `top` most probable classes of all that it knows."""
     answer = predictor(path)
     ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
@@ -81,12 +114,77 @@ def _answer(predictor: Predictor, path: Path, top: int) -> dict[str, Any]:
         "file": str(path),
         "label": answer["label"],
         "score": answer["score"],
-        "top_k": [{"label": label, "score": score} for label, score in ranked[:top]],
+        "top_k": [{"label": label, "score": score} for label, score in ranked[: top or _TOP]],
     }
 
 
-def _rest(answer: dict[str, Any]) -> str:
-    return ", ".join(f"{place['label']} {place['score']:.2%}" for place in answer["top_k"][1:])
+def _segmented(predictor: Predictor, path: Path, top: int | None, out: Path | None) -> dict[str, Any]:
+    """The classes in one image and their colours; the mask goes into a file, or nowhere."""
+    from kapps import masks
+
+    answer = predictor(path)
+    colours = {
+        label: f"#{bytes(colour).hex()}"
+        for label, colour in zip(predictor.labels, masks.palette(predictor.labels), strict=True)
+    }
+    if out is not None:
+        out.parent.mkdir(exist_ok=True)
+        with written_whole(out) as part:
+            masks.write_png(answer["mask"], predictor.labels, part)
+    return {
+        "file": str(path),
+        "size": list(answer["mask"].shape),
+        "classes": [{**region, "colour": colours[region["label"]]} for region in answer["classes"][:top]],
+        "mask": None if out is None else str(out),
+    }
+
+
+def _embedded(predictor: Predictor, path: Path, _top: int | None, _out: Path | None) -> dict[str, Any]:
+    return {"file": str(path), **predictor(path)}
+
+
+def _print_classified(answers: list[dict[str, Any]]) -> None:
+    def rest(answer: dict[str, Any]) -> str:
+        return ", ".join(f"{place['label']} {place['score']:.2%}" for place in answer["top_k"][1:])
+
+    print_table(
+        ("file", "label", "score", "then"),
+        ((answer["file"], answer["label"], f"{answer['score']:.2%}", rest(answer)) for answer in answers),
+        right=("score",),
+        fold=("then",),
+    )
+
+
+def _print_segmented(answers: list[dict[str, Any]]) -> None:
+    """A row for every class of every image: the legend of its mask."""
+    print_table(
+        ("file", "class", "colour", "share", "score"),
+        (
+            (answer["file"], region["label"], region["colour"], f"{region['share']:.2%}", f"{region['score']:.2%}")
+            for answer in answers
+            for region in answer["classes"]
+        ),
+        right=("share", "score"),
+    )
+
+
+def _print_embedded(answers: list[dict[str, Any]]) -> None:
+    print_table(
+        ("file", "numbers", "the first"),
+        (
+            (
+                answer["file"],
+                len(answer["embedding"]),
+                ", ".join(f"{number:.3f}" for number in answer["embedding"][:_TOP]),
+            )
+            for answer in answers
+        ),
+        right=("numbers",),
+    )
+
+
+_ANSWERS = {"classification": _classified, "segmentation": _segmented, "embedding": _embedded}
+_TABLES = {"classification": _print_classified, "segmentation": _print_segmented, "embedding": _print_embedded}
 
 
 def _draw(predictor: Predictor, files: list[str], out: Path) -> None:

@@ -23,6 +23,7 @@ canvas.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from kapps.errors import ImageError
 
@@ -100,6 +101,24 @@ def check_image_bytes(data: bytes, name: str = "image") -> ImageHeader:
             "make the image smaller"
         )
     return header
+
+
+def image_size(data: bytes, name: str = "image") -> tuple[int, int]:
+    """(height, width) of what decoding gives, a JPEG turned as its EXIF orientation says; nothing is decoded.
+
+    Raises:
+        ImageError: as `check_image_bytes`.
+    """
+    header = check_image_bytes(data, name)
+    if header.format != "JPEG":
+        return header.height, header.width
+    lies = False
+    with (
+        contextlib.suppress(OSError, SyntaxError, ValueError),
+        Image.open(io.BytesIO(data), formats=("JPEG",)) as image,
+    ):
+        lies = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    return (header.width, header.height) if lies else (header.height, header.width)
 
 
 def read_image(source: str | os.PathLike | bytes | Image.Image | np.ndarray, name: str | None = None) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 import tensorflow as tf
 
 from kapps.data.decoding import composite_over_white
@@ -149,6 +150,41 @@ class Preprocessing:
         pixels = self._to_channels(images)
         return self._scaled(self._fit_digits(pixels) if self.fit == "digit" else self._fit(pixels))
 
+    def places(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the pixels of an image come to lie in the result, to carry back what was found there.
+
+        Args:
+            height, width: of the image.
+
+        Returns:
+            float64 [height] and [width]: where the middle of each row and of each column lies, from 0, the first edge
+            of the result, to 1, its last one. What is below 0 or above 1 was cut off.
+
+        Raises:
+            RecipeError: `fit` is `"digit"`, which moves every image in another way.
+        """
+        if self.fit == "digit":
+            raise RecipeError('expected a fit that treats all images alike, got "digit"')
+        # In float32 and step by step as in `_fit`, so that roundings fall alike.
+        sides, size = np.array([height, width]), np.array(self.size)
+        cut, resized, first = np.zeros(2, int), size, np.zeros(2, int)
+        if self.fit == "crop":
+            cut = np.maximum(sides - sides.min() * self._most_aspect(), 0) // 2
+            sides = sides - 2 * cut
+            cover = np.array([round(side / self.crop_ratio) for side in self.size])
+            factor = np.float32(cover / sides.astype(np.float32)).max()
+            resized = np.maximum(np.round(sides.astype(np.float32) * factor).astype(int), cover)
+            first = (resized - size) // 2
+        elif self.fit == "letterbox":
+            factor = np.float32(size / sides.astype(np.float32)).min()
+            resized = np.clip(np.round(sides.astype(np.float32) * factor).astype(int), 1, size)
+            first = -((size - resized) // 2)
+        rows, columns = (
+            ((np.arange(whole) + 0.5 - cut[axis]) * resized[axis] / sides[axis] - first[axis]) / size[axis]
+            for axis, whole in enumerate((height, width))
+        )
+        return rows, columns
+
     # Steps; all of them take [..., H, W, C] -------------------------------------------------------------------------
 
     def _to_channels(self, image: tf.Tensor) -> tf.Tensor:
@@ -239,9 +275,12 @@ class Preprocessing:
     def _limit_aspect(self, pixels: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(pixels)
         high, wide = shape[-3], shape[-2]
-        most = tf.minimum(high, wide) * _MAX_ASPECT * math.ceil(max(self.size) / min(self.size))
+        most = tf.minimum(high, wide) * self._most_aspect()
         top, left = tf.maximum(high - most, 0) // 2, tf.maximum(wide - most, 0) // 2
         return pixels[..., top : high - top, left : wide - left, :]
+
+    def _most_aspect(self) -> int:
+        return _MAX_ASPECT * math.ceil(max(self.size) / min(self.size))
 
 
 def _rounded(value: tf.Tensor) -> tf.Tensor:

@@ -101,8 +101,13 @@ def functions(model: Model, of: str | None) -> tuple[Scores, Scores, str]:
     """The model's scores, what is explained of them (see `start`), and which of `"evidence"` and `"score"` that is.
 
     Raises:
-        RecipeError: evidence is asked of a model that does not give it.
+        RecipeError: evidence is asked of a model that does not give it, or the model has no score for each class.
     """
+    if isinstance(model, Predictor) and model.card.kind != "classification":
+        raise RecipeError(
+            f"expected a classifier, whose score for a class can be explained, but {model.path} is of the kind "
+            f"{model.card.kind}"
+        )
     scores, evidence = _scores_of(model), _evidence_of(model)
     if of not in (None, "score", "evidence") or (of == "evidence" and evidence is None):
         raise RecipeError(

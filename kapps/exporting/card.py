@@ -39,9 +39,10 @@ class Card:
         params: number of weights, trainable and not.
         flops: operations for one input, counted as `flops_convention` says.
         scores: what the numbers in `probabilities` are: `"softmax"` (they sum to 1), `"sigmoid"` (each in [0, 1], one
-            unit a class, they do not sum to 1) or `"unnormalised"` (higher is likelier, nothing more).
-        labels: the class names in the order of `probabilities`.
-        top_k: how many classes the outputs `classes` and `top_k` hold.
+            unit a class, they do not sum to 1) or `"unnormalised"` (higher is likelier, nothing more); `"embedding"`
+            where there are none.
+        labels: the class names in the order of `probabilities`; empty for an embedding.
+        top_k: how many classes the output `classes` holds.
         input: {"encoded": formats, "preprocessing": what the graph does to a decoded image,
             "shape": [h, w, c] and "dtype" of the preprocessed image}.
         signatures: name -> {"inputs": {name: {"dtype", "shape"}}, "outputs": the same}.
@@ -82,6 +83,12 @@ class Card:
     optimization: dict[str, Any] = dataclasses.field(default_factory=dict)
     engines: dict[str, Any] = dataclasses.field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def kind(self) -> str:
+        """`"classification"`, `"segmentation"` or `"embedding"`: what the outputs of the signatures are."""
+        outputs = self.signatures.get("serving_tensors", {}).get("outputs", {})
+        return "embedding" if "embedding" in outputs else "segmentation" if "mask" in outputs else "classification"
 
     def to_json(self) -> str:
         """The card as it lies in `card.json`."""
@@ -199,12 +206,8 @@ def _check_metric(name: str, metric: Any, command: str) -> dict[str, Any]:
 
 def _page(card: Card) -> str:
     size = " x ".join(str(n) for n in card.input["shape"])
-    scores = {
-        "softmax": "probabilities that sum to 1 (softmax)",
-        "sigmoid": "one sigmoid unit a class: each lies in [0, 1], they do not sum to 1",
-        "unnormalised": "scores without a scale: higher is likelier, nothing more",
-    }[card.scores]
-    labels = ", ".join(card.labels[:20]) + (f", ... ({len(card.labels)} in all)" if len(card.labels) > 20 else "")
+    more = f", ... ({len(card.labels)} in all)" if len(card.labels) > 20 else ""
+    labels = f"\nLabels: {', '.join(card.labels[:20])}{more}\n" if card.labels else ""
     metrics = "\n".join(
         f"| {name} | {metric['value']:.6g} | {metric['data'] or '-'} | `{metric['command']}` |"
         for name, metric in card.metrics.items()
@@ -247,13 +250,13 @@ import kapps
 
 predictor = kapps.load("{card.name}")  # the path of this folder
 answer = predictor("image.png")
-print(answer["label"], answer["score"])
+{_SHOWN[card.kind]}
 ```
 
 Command line:
 
 ```sh
-kapps predict {card.name} image.png
+kapps predict {card.name} image.png{" --out mask.png" if card.kind == "segmentation" else ""}
 ```
 
 TensorFlow Serving, from the folder above this one:
@@ -279,10 +282,8 @@ The graph does the rest:
 | --- | --- | --- |
 {signatures}
 {optimised}{engines}
-`probabilities` are {scores}. `classes` and `top_k` hold the {card.top_k} likeliest labels and their scores, falling.
-
-Labels: {labels}
-
+{_outputs(card)}
+{labels}
 ## Measured
 
 {measured}
@@ -297,6 +298,37 @@ Code and weights: {card.licence}. Trained on: {card.data}. Licence of the data: 
 
 Made {card.created} by {made}. The sha256 of every file is in `card.json`; it shows damage, not who made the model.
 """
+
+
+# The last line of the example in Python.
+_SHOWN = {
+    "classification": 'print(answer["label"], answer["score"])',
+    "segmentation": 'print(answer["classes"], answer["mask"].shape)',
+    "embedding": 'print(answer["embedding"])',
+}
+
+
+def _outputs(card: Card) -> str:
+    """What the names of the outputs mean."""
+    scores = {
+        "softmax": "probabilities that sum to 1 (softmax)",
+        "sigmoid": "one sigmoid unit a class: each lies in [0, 1], they do not sum to 1",
+        "unnormalised": "scores without a scale: higher is likelier, nothing more",
+        "embedding": "",
+    }[card.scores]
+    if card.kind == "embedding":
+        return "`embedding` holds no scores: what counts is how near the embeddings of two images are."
+    if card.kind == "segmentation":
+        return (
+            "`mask` is the index of each pixel's class in the list of labels, `confidence` its score. `classes` and "
+            "`shares` hold all labels and their parts of the pixels, falling; a share of 0: not in the image. The maps "
+            "are as large as the network's, not as the image: `kapps.load` puts the mask back onto the image. "
+            f"`probabilities` are, at each pixel, {scores}."
+        )
+    return (
+        f"`probabilities` are {scores}. `classes` and `top_k` hold the {card.top_k} likeliest labels and their scores, "
+        "falling."
+    )
 
 
 def _engine(name: str, engine: Mapping[str, Any]) -> str:

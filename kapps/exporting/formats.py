@@ -1,13 +1,14 @@
 """The network of an exported version in the formats of other runtimes, through Keras' own exporters.
 
-Each file takes float32 [B, h, w, c], preprocessed already, for any B, and gives scores float32 [B, N], those of
-`serving_tensors`. See `kapps.engines` for what runs them.
+Each file takes float32 [B, h, w, c], preprocessed already, for any B, and gives the model's scores, those of
+`serving_tensors`: float32 [B, N], of a segmentation [B, h', w', N]. See `kapps.engines` for what runs them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -62,12 +63,12 @@ def write_formats(
     """Write the network beside the SavedModel and let each runtime answer once.
 
     Args:
-        model: from one image to one score a class.
+        model: from one image to one output.
         folder: of the version.
         formats: as `check_formats` gives them.
         activation: put behind the model; `"linear"` for none.
         probes: images float32 [B, h, w, c] to ask.
-        expected: scores [B, N] that the model gives for them, after the activation.
+        expected: scores [B, ..., N] that the model gives for them, after the activation.
 
     Returns:
         Format -> {"file": name, "difference": of the answers, in standard deviations of the scores}.
@@ -94,7 +95,8 @@ def write_formats(
         except Exception as error:  # what a converter raises where it does not know an operation is its own affair
             reason = " ".join(str(error).split())[:200]
             raise SavedModelError(
-                f"{model.name!r} cannot be written as {name} ({type(error).__name__}: {reason}): leave this format out"
+                f"{model.name!r} cannot be written as {name}{_at_layers(model, str(error))} "
+                f"({type(error).__name__}: {reason}): leave this format out"
             ) from error
         moved = distance(answers, expected) if answers.shape == expected.shape else float("nan")
         if not moved < _BAR:
@@ -104,6 +106,14 @@ def write_formats(
             )
         written[name] = {"file": file, "difference": moved}
     return written
+
+
+def _at_layers(model: keras.Model, message: str) -> str:
+    """Which layers an exporter's message names, as parts of the paths of operations; most often it is one."""
+    places = set(re.findall(r"[^/\s\"'{}]+(?=/)", message))
+    layers = [layer for layer in model.layers if places & {layer.name, f"{layer.name}_1"}]
+    named = ", ".join(f"{layer.name!r} ({type(layer).__name__})" for layer in layers)
+    return f" because of its layer {named}" if named else ""
 
 
 @contextlib.contextmanager

@@ -13,10 +13,10 @@ def before_activation(scores: tf.Tensor) -> tuple[tf.Tensor, str]:
     """What the softmax or sigmoid took that gave these scores, wherever in the model it stands.
 
     Args:
-        scores: a tensor of the graph that is being traced, [B, N].
+        scores: a tensor of the graph that is being traced, [..., N].
 
     Returns:
-        float32 [B, N], and `"softmax"` or `"sigmoid"`.
+        float32 [..., N], and `"softmax"` or `"sigmoid"`.
 
     Raises:
         NoActivation: the scores come from neither.

@@ -104,7 +104,14 @@ def _folded_weights(layer: keras.Layer, norm: keras.layers.BatchNormalization) -
 
 
 def freeze(function: Any) -> Callable[[tf.Tensor], Any]:
-    """A concrete function of one tensor whose variables have become constants; it gives what the original gives."""
+    """A concrete function of one tensor whose variables have become constants; it gives what the original gives.
+
+    Gradients that a layer defines itself (`kapps.layers.dense_crf`) refer to tensors of the original, which are not
+    there any more. Without them TensorFlow derives the same ones from the operations; this takes more memory only.
+    """
+    for operation in function.graph.get_operations():
+        if "_gradient_op_type" in operation.node_def.attr:
+            operation._clear_attr("_gradient_op_type")
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     structure = function.structured_outputs
     return lambda tensor: tf.nest.pack_sequence_as(structure, frozen(tensor))

@@ -12,14 +12,22 @@
 
 Signatures (TensorFlow Serving calls them by name):
 
-    serving_default  image_bytes string [B]      -> probabilities float32 [B, N],
-                                                    classes string [B, k], top_k float32 [B, k]
-    serving_tensors  image float32 [B, h, w, c]  -> the same; `image` is preprocessed already; differentiable
+    serving_default  image_bytes string [B]      -> the answer, see below
+    serving_tensors  image float32 [B, h, w, c]  -> the same, or more; `image` is preprocessed already; differentiable
     preprocess       image_bytes string [B]      -> image float32 [B, h, w, c]
-    logits           image float32 [B, h, w, c]  -> logits float32 [B, N], what the softmax or sigmoid at the end takes;
-                                                    only if there is one. `kapps.explaining` needs it: where an answer
-                                                    is sure, the gradient of its probability is 0
+    logits           image float32 [B, h, w, c]  -> logits float32, what the softmax or sigmoid at the end takes; only
+                                                    if there is one. `kapps.explaining` needs it: where an answer is
+                                                    sure, the gradient of its probability is 0
     features         image float32 [B, h, w, c]  -> {name: tensor}; only if features were asked for
+
+What an answer is depends on the model's output (`kapps.exporting.signatures`):
+
+    one score a class         probabilities float32 [B, N], classes string [B, k], top_k float32 [B, k]
+    one a class and pixel     mask uint8 [B, h', w'] (int32 beyond 256 classes): the index of each pixel's class,
+                              confidence float32 [B, h', w']: its score,
+                              classes string [B, N] and shares float32 [B, N]: their parts of the pixels, falling;
+                              `serving_tensors` gives probabilities float32 [B, h', w', N] and mask instead
+    D numbers and no labels   embedding float32 [B, D]
 """
 
 from __future__ import annotations
@@ -50,6 +58,7 @@ from kapps.exporting.card import Card, check_facts
 from kapps.exporting.formats import check_formats, write_formats
 from kapps.exporting.logits import NoActivation, before_activation
 from kapps.exporting.quantize import ENGINE, Quantization, check_quantization, write_int8
+from kapps.exporting.signatures import Classification, Embedding, Kind, kind_of
 
 ENCODED_FORMATS = ["png", "jpeg", "gif", "bmp"]
 KERAS_FILE = "model.keras"
@@ -79,20 +88,21 @@ def export(
     formats: Sequence[str] = (),
     quantize: Quantization | None = None,
 ) -> Path:
-    """Write a classifier as `<path>/<version>/`, with its card beside it, so that it appears whole or not at all.
+    """Write a model as `<path>/<version>/`, with its card beside it, so that it appears whole or not at all.
 
     What was written is loaded again and must give the same answers as `model` before it is put in place.
 
     Args:
-        model: a functional model from one image [B, h, w, c] to one score a class [B, N].
+        model: a functional model from one image [B, h, w, c] to one score a class [B, N], to one a class and pixel
+            [B, h', w', N] (a segmentation), or to numbers that are no scores [B, D] (an embedding).
         path: the folder of the versions; its name is the name under which a server offers the model.
         preprocessing: what the model was trained on; becomes part of the graph.
-        labels: N class names in the order of the outputs.
+        labels: N class names in the order of the outputs; none, `()`, for an embedding.
         version: a positive number; None for the highest one there + 1. This version becomes the current one.
         card: what cannot be found out from the model: title, data, licence, metrics, ...; see
             `kapps.exporting.card.FACTS` and `check_facts`.
         features: names of layers whose outputs the signature `features` gives.
-        top_k: how many of the likeliest classes `classes` and `top_k` hold (at most N).
+        top_k: of a classifier: how many of the likeliest classes `classes` and `top_k` hold (at most N).
         activation: None when the outputs are probabilities already (they sum to 1, or each lies in [0, 1]). For a model
             that ends in logits, `"softmax"` or `"sigmoid"` is put behind it; `"linear"` exports its scores as they are.
         samples: images for the warm-up requests, encoded or uint8 [H, W] or [H, W, C]; made up unless given.
@@ -102,7 +112,7 @@ def export(
         formats: `"onnx"`, `"openvino"`, `"litert"`: the network for these runtimes, too, for any number of images at
             once, each checked against `model`; `kapps.load` then prefers them where they are installed.
         quantize: images to write the network in 8 bits with, for `kapps.load(path, engine="onnx-int8")`, and to measure
-            on how much accuracy that costs; the card says so. Writes the format `"onnx"`, too.
+            on how much accuracy that costs; the card says so. Writes the format `"onnx"`, too. For classifiers only.
 
     Returns:
         The version's folder.
@@ -125,14 +135,19 @@ def export(
         formats = check_formats([*formats, "onnx"])
     check_free(path, version, overwrite=overwrite)
     shape = _check_model(model, preprocessing)
-    labels = _check_labels(labels, model.outputs[0].shape[-1])
+    kind = kind_of(model, preprocessing, labels, top_k)
     if quantize is not None:
-        check_quantization(quantize, shape, len(labels))
-    if not isinstance(top_k, int) or top_k < 1:
-        raise RecipeError(f"top_k should be an integer of at least 1, got {top_k!r}")
-    probes = _probes(shape)
+        if not isinstance(kind, Classification):
+            raise RecipeError(
+                f"quantize measures how many images are still given the right class, and {model.name!r} gives "
+                f"{list(model.outputs[0].shape)}: 8 bits are for classifiers, leave quantize out"
+            )
+        check_quantization(quantize, shape, len(kind.labels))
+    probes = _probes(shape, kind.probes)
     outputs = model(probes, training=False)
-    scores = _check_scores(outputs, activation)
+    scores = (
+        _check_embedding(outputs, activation) if isinstance(kind, Embedding) else _check_scores(outputs, activation)
+    )
     encoded = _check_samples(samples) if samples else _made_up_samples(preprocessing)
     folded, count = optimise.fold_batch_normalisation(model) if optimize else (model, 0)
     network = _network(folded, activation or "linear", features)
@@ -140,7 +155,7 @@ def export(
     if optimize:
         network, moved = _frozen(network, _network(model, activation or "linear", features), probes)
         optimization = {"folded_batch_normalisations": count, "frozen": True, "difference": moved}
-    module, signatures = _graph(network, preprocessing, labels, min(top_k, len(labels)), bool(features))
+    module, signatures = _graph(network, preprocessing, kind, bool(features))
     # A frozen network has none; its model's would be written beside the constants.
     module.weights = [] if optimize else [variable.value for variable in model.variables]
     try:
@@ -162,18 +177,18 @@ def export(
                 expected=_ACTIVATIONS[activation or "linear"](tf.cast(outputs, tf.float32)).numpy(),
             )
         if quantize is not None:
-            engines[ENGINE] = write_int8(staged.folder, quantize, shape=shape, classes=len(labels))
-        _check_round_trip(staged.folder, signatures["serving_tensors"], probes)
+            engines[ENGINE] = write_int8(staged.folder, quantize, shape=shape, classes=len(kind.labels))
+        _check_round_trip(staged.folder, signatures["serving_tensors"], probes, kind.numbers)
         written = Card(
             name=path.name,
             version=staged.version,
-            **{**_default_facts(model, len(labels)), **facts},
+            **{**_default_facts(model, kind), **facts},
             params=model.count_params(),
             flops=flops.count_flops(model),
             flops_convention=flops.CONVENTION,
             scores=scores,
-            labels=labels,
-            top_k=min(top_k, len(labels)),
+            labels=kind.labels,
+            top_k=kind.top_k,
             input={
                 "encoded": ENCODED_FORMATS,
                 "preprocessing": preprocessing.to_dict(),
@@ -201,8 +216,8 @@ def export(
 
 
 def _network(model: keras.Model, activation: str, features: Sequence[str]) -> Network:
-    """What all signatures call: image [B, h, w, c] -> `scores` [B, N], the named `features`, and `logits` [B, N], which
-    the last softmax or sigmoid takes; without `logits` if there is neither.
+    """What all signatures call: image [B, h, w, c] -> `scores`, the model's output, the named `features`, and `logits`,
+    which the last softmax or sigmoid takes; without `logits` if there is neither.
     """
     named = dict(feature_model(model, features).output) if features else {}
     whole = keras.Model(model.inputs[0], [model.outputs[0], named])
@@ -241,15 +256,15 @@ def _frozen(network: Network, plain: Network, probes: np.ndarray) -> tuple[Netwo
     return frozen, moved
 
 
-def _default_facts(model: keras.Model, classes: int) -> dict[str, str]:
+def _default_facts(model: keras.Model, kind: Kind) -> dict[str, str]:
     """What the catalogue knows of the architecture, if the model is named after it, and what stands for the rest."""
     try:
         entry = catalog.info(model.name)
-        title, task, paper = f"{entry.title} for {classes} classes", entry.task, entry.paper
+        name, task, paper = entry.title, entry.task, entry.paper
     except UnknownNameError:
-        title, task, paper = f"{model.name} for {classes} classes", "classification", ""
+        name, task, paper = model.name, kind.name, ""
     return {
-        "title": title,
+        "title": f"{name} for {len(kind.labels)} classes" if kind.labels else name,
         "architecture": model.name,
         "task": task,
         "paper": paper,
@@ -265,9 +280,9 @@ def _check_model(model: keras.Model, preprocessing: Preprocessing) -> tuple[int,
         inputs, outputs = model.inputs or [], model.outputs or []
     except AttributeError:  # a subclassed model has no symbolic inputs
         inputs, outputs = [], []
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
         raise SavedModelError(
-            f"expected a functional model from one image [B, h, w, c] to one score a class [B, N], got {model.name!r} "
+            f"expected a functional model from one image [B, h, w, c] to one output, got {model.name!r} "
             f"from {[tuple(end.shape) for end in inputs]} to {[tuple(end.shape) for end in outputs]}"
         )
     shape = (*preprocessing.size, preprocessing.channels)
@@ -277,17 +292,6 @@ def _check_model(model: keras.Model, preprocessing: Preprocessing) -> tuple[int,
             f"the preprocessing gives images {list(shape)} but {model.name!r} takes {list(expected)}: make them equal"
         )
     return shape
-
-
-def _check_labels(labels: Sequence[str], outputs: int) -> tuple[str, ...]:
-    if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
-        raise RecipeError(f"labels should be a list of class names, got {labels!r:.60}")
-    if len(labels) != outputs:
-        raise RecipeError(f"expected {outputs} labels, one for each output of the model, got {len(labels)}")
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise RecipeError(f"each label should be there once, got {twice[0]!r} {labels.count(twice[0])} times")
-    return tuple(labels)
 
 
 def _check_samples(samples: Sequence[bytes | np.ndarray]) -> list[bytes]:
@@ -319,23 +323,17 @@ def _png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _probes(shape: tuple[int, int, int]) -> np.ndarray:
-    """Ten images to ask a model what kind of numbers it gives, and whether a copy gives the same."""
+def _probes(shape: tuple[int, int, int], count: int) -> np.ndarray:
+    """Images to ask a model what kind of numbers it gives, and whether a copy gives the same: 2 + 2 `count`."""
     random = np.random.default_rng(0)
-    images = [np.zeros((1, *shape)), random.uniform(size=(4, *shape)), random.normal(size=(5, *shape))]
+    images = [np.zeros((1, *shape)), random.uniform(size=(count, *shape)), random.normal(size=(count + 1, *shape))]
     return np.concatenate(images).astype(np.float32)
 
 
 def _check_scores(outputs: tf.Tensor, activation: str | None) -> str:
     """What the exported numbers will be: "softmax", "sigmoid" or "unnormalised"."""
     outputs = np.asarray(tf.cast(outputs, tf.float32))
-    if not np.isfinite(outputs).all():
-        raise SavedModelError(
-            "the model answers with NaN or infinity: its weights are damaged, take an earlier checkpoint"
-        )
-    inside = (outputs >= 0).all() and (outputs <= 1 + 1e-3).all()
-    sums_to_one = inside and outputs.shape[1] > 1 and np.allclose(outputs.sum(axis=1), 1, atol=1e-2)  # 1e-2: float16
-    found = "softmax" if sums_to_one else "sigmoid" if inside else "unnormalised"
+    found = _found(outputs)
     if activation is None:
         if found == "unnormalised":
             raise RecipeError(
@@ -354,12 +352,39 @@ def _check_scores(outputs: tf.Tensor, activation: str | None) -> str:
     return activation
 
 
+def _check_embedding(outputs: tf.Tensor, activation: str | None) -> str:
+    if activation not in (None, "linear"):
+        raise RecipeError(
+            f"an embedding has no scores to activate: leave activation={activation!r} out, or give labels"
+        )
+    outputs = np.asarray(tf.cast(outputs, tf.float32))
+    if _found(outputs) == "softmax":
+        raise RecipeError(
+            f"the model's outputs are probabilities that sum to 1, no embedding: give their {outputs.shape[-1]} labels"
+        )
+    return "embedding"
+
+
+def _found(outputs: np.ndarray) -> str:
+    """What these numbers [..., N] look like: "softmax", "sigmoid" or "unnormalised".
+
+    Raises:
+        SavedModelError: some are not finite.
+    """
+    if not np.isfinite(outputs).all():
+        raise SavedModelError(
+            "the model answers with NaN or infinity: its weights are damaged, take an earlier checkpoint"
+        )
+    inside = (outputs >= 0).all() and (outputs <= 1 + 1e-3).all()
+    sums_to_one = inside and outputs.shape[-1] > 1 and np.allclose(outputs.sum(axis=-1), 1, atol=1e-2)  # for float16
+    return "softmax" if sums_to_one else "sigmoid" if inside else "unnormalised"
+
+
 def _graph(
-    network: Network, preprocessing: Preprocessing, labels: Sequence[str], top_k: int, with_features: bool
+    network: Network, preprocessing: Preprocessing, kind: Kind, with_features: bool
 ) -> tuple[tf.Module, dict[str, Callable[..., Any]]]:
     """The signatures as concrete functions, and a module that the weights they use can be hung on."""
     shape = (*preprocessing.size, preprocessing.channels)
-    label_table = tf.constant(labels)
 
     encoded_batch = tf.TensorSpec([None], tf.string, name="image_bytes")
     image_batch = tf.TensorSpec([None, *shape], tf.float32, name="image")
@@ -386,14 +411,12 @@ def _graph(
         )
 
     @graph(image_batch)
-    def serving_tensors(image):  # [B, h, w, c] -> [B, N], [B, k], [B, k]
-        probabilities = network(image)["scores"]
-        best, places = tf.math.top_k(probabilities, top_k)
-        return {"probabilities": probabilities, "classes": tf.gather(label_table, places), "top_k": best}
+    def serving_tensors(image):
+        return kind.of_tensors(network(image)["scores"])
 
     @graph(encoded_batch)
     def serving_default(image_bytes):
-        return serving_tensors(images(image_bytes))
+        return kind.of_bytes(serving_tensors(images(image_bytes)))
 
     @graph(encoded_batch)
     def preprocess(image_bytes):
@@ -412,7 +435,7 @@ def _graph(
     concrete = {name: function.get_concrete_function() for name, function in functions.items()}
     with contextlib.suppress(NoActivation):
         concrete["logits"] = logits.get_concrete_function()
-    return tf.Module(name="kapps_classifier"), concrete
+    return tf.Module(name="kapps_model"), concrete
 
 
 def _bare(model: keras.Model) -> keras.Model:
@@ -432,10 +455,10 @@ def _warmup_requests(encoded: Sequence[bytes], images: np.ndarray) -> list[tuple
     return requests
 
 
-def _check_round_trip(folder: Path, function: Callable[..., Any], probes: np.ndarray) -> None:
-    expected = function(image=tf.constant(probes))["probabilities"].numpy()
+def _check_round_trip(folder: Path, function: Callable[..., Any], probes: np.ndarray, output: str) -> None:
+    expected = function(image=tf.constant(probes))[output].numpy()
     loaded = tf.saved_model.load(str(folder))
-    got = loaded.signatures["serving_tensors"](image=tf.constant(probes))["probabilities"].numpy()
+    got = loaded.signatures["serving_tensors"](image=tf.constant(probes))[output].numpy()
     difference = np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30)
     if not difference < 1e-4:
         raise SavedModelError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from kapps.errors import DataError, RecipeError
 from kapps.metrics.mean_iou import intersection_over_union
 from kapps.predict import Predictor
 from kapps.predict import load as load_predictor
+
+# Where every pixel has scores, at most so many are held at once: those of 256 images of 64x64.
+_MOST_PIXELS = 256 * 64 * 64
 
 
 def evaluate(
@@ -37,7 +41,7 @@ def evaluate(
         split: which part of it.
         data_dir: where TensorFlow Datasets keeps its prepared sets.
         preprocessing: for a bare model or `.keras` file; saved models and run folders bring their own.
-        batch_size: images at once; it changes the speed only.
+        batch_size: images at once, fewer where their pixels are labelled and many; it changes the speed only.
 
     Returns:
         `accuracy` and `error` in [0, 1]; `loss`: the mean of -log of the right class' score, in nats; `num_examples`;
@@ -47,13 +51,15 @@ def evaluate(
 
     Raises:
         DataError: the data has no labels that fit the model's outputs.
-        RecipeError: a bare model was given without its preprocessing.
+        RecipeError: a bare model was given without its preprocessing, or an embedding, which knows no classes.
     """
     scores_of, preprocessing = _scorer(model, preprocessing)
     dataset = data if isinstance(data, Dataset) else load(data, split, data_dir=data_dir)
     names = dataset.class_names
     confusion = np.zeros((len(names), len(names)), np.int64)
     loss, seen = 0.0, 0
+    if dataset.label_shape:
+        batch_size = min(batch_size, max(1, _MOST_PIXELS // math.prod(preprocessing.size)))
     for images, labels in dataset.batches(batch_size, preprocessing=preprocessing).as_numpy_iterator():
         scores = scores_of(images)
         if scores.shape != (*labels.shape, len(names)):
@@ -111,6 +117,8 @@ def _scorer(model: keras.Model | Predictor | str | Path, preprocessing: Preproce
         else:
             model = load_predictor(path)
     if isinstance(model, Predictor):
+        if model.card.kind == "embedding":
+            raise RecipeError(f"{model.path} is an embedding and knows no classes: evaluate a classifier on top of it")
         if preprocessing is None:
             preprocessing = Preprocessing.from_dict(model.card.input["preprocessing"])
         return model.predict_tensors, preprocessing

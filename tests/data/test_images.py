@@ -132,3 +132,10 @@ else:
 """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_the_size_is_that_of_what_will_be_decoded(encodings):
+    for name, data in encodings.items():
+        assert images.image_size(data) == read_image(data).shape[:2], name
+    with pytest.raises(ImageError, match="expected a PNG, JPEG, GIF or BMP image, got text"):
+        images.image_size(b"text")

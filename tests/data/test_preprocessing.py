@@ -153,3 +153,43 @@ def test_what_cannot_be_used_is_refused(fields, message):
     with pytest.raises(RecipeError, match=message) as error:
         Preprocessing.from_dict(fields)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [(90, 120), (37, 200), (200, 31), (7, 5), (2, 900)])
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        Preprocessing((48, 64), scale=1.0),
+        Preprocessing((48, 48), fit="crop", crop_ratio=0.875, scale=1.0),
+        Preprocessing((30, 48), fit="crop", scale=1.0),
+        Preprocessing((48, 64), fit="letterbox", scale=1.0, fill=77.0),
+    ],
+    ids=["stretch", "crop with ratio", "crop", "letterbox"],
+)
+def test_places_say_where_each_pixel_went(preprocessing, size):
+    """Ramps from 0 to 255: where a pixel's place says that it went, the result has that pixel's value."""
+    for axis, length in enumerate(size):
+        ramp = np.expand_dims(np.linspace(0, 255, length, dtype=np.float32), 1 - axis)
+        image = np.broadcast_to(np.round(ramp)[..., np.newaxis], (*size, 3)).astype(np.uint8)
+        result = np.asarray(preprocessing(tf.constant(image)))[..., 0]
+        result = result.take(_middle(preprocessing, size, 1 - axis), 1 - axis)
+        places = preprocessing.places(*size)[axis]
+        inside = (places > 0) & (places < 1)
+        assert inside.any()
+        found = result[(places[inside] * len(result)).astype(int)]
+        # Half a pixel of the coarser of the two on each side, where the result is a mean of several or in between.
+        one = (places[1] - places[0]) * len(result)  # so many of the result's pixels is one of the image
+        atol = 1.5 + 255 / (length - 1) * max(1, 1 / one)
+        np.testing.assert_allclose(found, image.take(0, 1 - axis)[inside, 0], atol=atol)
+
+
+def _middle(preprocessing: Preprocessing, size: tuple[int, int], axis: int) -> int:
+    """A row or column of the result in which the image is."""
+    places = preprocessing.places(*size)[axis]
+    inside = places[(places > 0) & (places < 1)]
+    return int(inside[len(inside) // 2] * preprocessing.size[axis])
+
+
+def test_places_of_a_digit_are_not_foretold():
+    with pytest.raises(RecipeError, match='treats all images alike, got "digit"'):
+        Preprocessing((28, 28), channels=1, fit="digit").places(40, 40)

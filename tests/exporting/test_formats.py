@@ -142,6 +142,17 @@ def test_what_a_converter_cannot_do_is_told_in_one_line(error, exporting, tmp_pa
     assert not (tmp_path / "tiny").exists()
 
 
+def test_the_layer_that_a_converter_names_is_named(exporting, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("cannot convert {{node tiny_1/norm_1/batchnorm/mul}}")
+
+    monkeypatch.setattr(formats, "is_installed", lambda package: True)
+    monkeypatch.setattr(keras.Model, "export", fail)
+    message = r"cannot be written as onnx because of its layer 'norm' \(BatchNormalization\) \(RuntimeError: "
+    with pytest.raises(SavedModelError, match=message):
+        exporting("onnx")
+
+
 def test_formats_are_checked_before_any_work(exporting, monkeypatch):
     with pytest.raises(UnknownNameError, match="no format is named 'onn': did you mean 'onnx'"):
         exporting("onn")

@@ -240,9 +240,9 @@ def two_inputs():
     return keras.Model([one, two], keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(one + two)))
 
 
-def a_map():
+def a_row():
     image = keras.Input((6, 5, 3))
-    return keras.Model(image, keras.layers.Softmax()(image))
+    return keras.Model(image, keras.layers.Softmax()(keras.layers.Reshape((30, 3))(image)))
 
 
 class Subclassed(keras.Model):
@@ -273,7 +273,7 @@ class Subclassed(keras.Model):
         ),
         ({"model": with_nan}, SavedModelError, "answers with NaN or infinity"),
         ({"model": lambda _: two_inputs()}, SavedModelError, "expected a functional model from one image"),
-        ({"model": lambda _: a_map()}, SavedModelError, "expected a functional model from one image"),
+        ({"model": lambda _: a_row()}, SavedModelError, r"one a class and pixel .*, which gives \[None, 30, 3\]"),
         ({"model": lambda _: Subclassed()}, SavedModelError, "expected a functional model from one image"),
     ],
 )
