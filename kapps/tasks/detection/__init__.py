@@ -1,0 +1,1 @@
+"""Object detection: boxes and classes of the things in an image."""
