@@ -24,7 +24,7 @@ RECIPE = Recipe(
     optimizer=OptimizerSpec("muon", learning_rate=0.02, momentum=0.9, weight_decay=0.05),
     schedule=ScheduleSpec("one_cycle", warmup=0.2),
     label_smoothing=0.1,
-    epochs=28,
+    epochs=25,
     xla=False,
     expected=Expected(0.88, "He et al. 2016, table 6: 91.25 % after 164 epochs"),
 )
