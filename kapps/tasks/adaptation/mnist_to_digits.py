@@ -30,6 +30,11 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def run(case: str, seed: int, *, data_dir: Path | None, folder: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """Learn from MNIST's labels and from scikit-learn's digits without theirs; `value` is the accuracy there.
+
+    Args:
+        case: a method of `kapps.tasks.adaptation.adapt`.
+    """
     source, source_test, (target, _), target_test = domains(data_dir)
     adapted = adapt(trunk(1), source, target, num_classes=10, method=case, steps=STEPS, seed=seed, report=report)
     return {

@@ -27,6 +27,11 @@ STEPS = 1000
 
 
 def run(case: str, seed: int, *, data_dir: Path | None, folder: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """Learn from MNIST's labels and from digits on photographs without theirs; `value` is the accuracy there.
+
+    Args:
+        case: a method of `kapps.tasks.adaptation.adapt`.
+    """
     source, source_test, (target, _), target_test = domains(data_dir)
     adapted = adapt(trunk(3), source, target, num_classes=10, method=case, steps=STEPS, seed=seed, report=report)
     return {

@@ -31,6 +31,12 @@ STEPS = 1_500
 def run(
     case: str, seed: int, *, size: int, data_dir: Path | None, folder: Path, report: Callable[[str], None]
 ) -> dict[str, Any]:
+    """Teach a LeNet-5 with `size` images of CIFAR-10; `value` is its accuracy on the test images.
+
+    Args:
+        case: of `EXPERIMENT.cases`.
+        size: labelled images.
+    """
     images, labels = read(f"train[:{size}]", data_dir)
     student = create_model("lenet5_softmax", num_classes=10, input_shape=(32, 32, 3), classifier_activation=None)
     distilled = distill(

@@ -38,6 +38,12 @@ Labels = dict[str, np.ndarray]
 def run(
     case: str, seed: int, *, size: int, data_dir: Path | None, folder: Path, report: Callable[[str], None]
 ) -> dict[str, Any]:
+    """Learn the four tasks from `size` labelled scenes; `value` is the mean of their accuracies on the test scenes.
+
+    Args:
+        case: of `EXPERIMENT.cases`.
+        size: labelled images.
+    """
     images, labels = scenes(max(STEPS))
     images, labels = images[:size], {task: some[:size] for task, some in labels.items()}
     settings: dict[str, Any] = {"steps": STEPS[size], "seed": seed, "report": report}
