@@ -1,6 +1,7 @@
 """Probabilities that mean what they say: temperature scaling, and how far off they are.
 
 C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599.
+J. Platt, "Probabilistic Outputs for Support Vector Machines and Comparisons to Regularized Likelihood Methods", 1999.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from kapps.errors import DataError
 def find_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     """The number that scores are divided by before the softmax so that the labels are likeliest (section 4.2).
 
+    Few examples that are all right would ask for infinitely sure scores. So where scores are to become surer, a label
+    counts (N + 1) / (N + 2) and the other classes share the rest, as in Platt's section 2.2: after 15 right answers
+    nobody can be surer than 16 in 17. This alone makes no score less sure.
+
     Args:
         scores: logits [N, classes] of examples that were not trained on.
         labels: int [N].
@@ -26,9 +31,20 @@ def find_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     """
     if len(scores) == 0:
         return 1.0
-    rows = np.arange(len(labels))
+    count, classes = scores.shape
+    found = _likeliest(scores, np.eye(classes)[labels])
+    if found >= 1:
+        return found
+    sure = (count + 1) / (count + 2)
+    targets = np.full(scores.shape, (1 - sure) / (classes - 1))
+    targets[np.arange(count), labels] = sure
+    return min(1.0, _likeliest(scores, targets))
+
+
+def _likeliest(scores: np.ndarray, targets: np.ndarray) -> float:
+    """The temperature with the least cross-entropy: [N, classes] each."""
     found = minimize_scalar(
-        lambda t: -log_softmax(scores / math.exp(t), axis=1)[rows, labels].mean(),
+        lambda t: -(targets * log_softmax(scores / math.exp(t), axis=1)).sum(axis=1).mean(),
         bounds=(math.log(0.05), math.log(20)),
         method="bounded",
     )

@@ -23,6 +23,16 @@ def test_the_temperature_that_made_the_scores_too_sure_is_found(temperature):
     assert expected_calibration_error(likely, labels) < 0.01
 
 
+@pytest.mark.parametrize("count", [6, 15, 60])
+def test_a_few_examples_that_are_all_right_do_not_make_it_infinitely_sure(count):
+    scores = np.random.default_rng(0).normal(0, 0.1, (count, 3))
+    labels = np.arange(count) % 3
+    scores[np.arange(count), labels] += 1.5
+    sure = probabilities(scores, find_temperature(scores, labels)).max(axis=1).mean()
+    assert sure == pytest.approx((count + 1) / (count + 2), abs=0.02)
+    assert find_temperature(8 * scores, labels) == 1.0  # nor less sure than it is
+
+
 def test_nothing_to_learn_from_leaves_the_scores_alone():
     assert find_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
 
