@@ -181,6 +181,14 @@ def answer_html(label: str, score: float, note: str) -> str:
     )
 
 
+def figure_html(value: str, note: str) -> str:
+    """One figure, large, with what it says beside it."""
+    return (
+        f'<div class="k-answer"><div class="k-label k-figure">{escape(value)}</div>'
+        f'<div class="k-note">{escape(note).replace(" %", "&nbsp;%")}</div></div>'
+    )
+
+
 def bars_html(probabilities: Mapping[str, float], best: str) -> str:
     """The probability of every class as a bar, in the order of the labels; the answer's bar is the coloured one."""
     rows = [
@@ -190,6 +198,41 @@ def bars_html(probabilities: Mapping[str, float], best: str) -> str:
         for label, share in probabilities.items()
     ]
     return f'<div class="k-bars" role="img" aria-label="Probability of each class">{"".join(rows)}</div>'
+
+
+def strip_html(jpegs: Sequence[bytes], most: int) -> str:
+    """The first `most` small photos in lines, and how many more there are."""
+    photos = "".join(
+        f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" alt="">' for jpeg in jpegs[:most]
+    )
+    more = f"<span>and {len(jpegs) - most} more</span>" if len(jpegs) > most else ""
+    return f'<div class="k-thumbs">{photos}{more}</div>'
+
+
+def matrix_html(counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    """A confusion matrix: rows are the truth, columns the answers; the darker, the more of its row."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = []
+    for place, row in enumerate(counts):
+        whole = max(sum(row), 1)
+        cells = "".join(
+            f'<td{" class=k-right" if column == place else ""} style="background: color-mix(in srgb, '
+            f'{"#3a7ca5" if column == place else "#d9772b"} {round(65 * count / whole)}%, transparent)">{count}</td>'
+            for column, count in enumerate(row)
+        )
+        rows.append(f"<tr><th>{escape(names[place])}</th>{cells}</tr>")
+    body = "".join(rows)
+    return f'<div class="k-matrix"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def steps_html(steps: Sequence[tuple[str, str]], running: bool) -> str:
+    """What was done, a line each with its text; the last is what is being done, while it is."""
+    lines = []
+    for place, (name, text) in enumerate(steps):
+        now = running and place == len(steps) - 1
+        mark, kind = ("●", ' class="k-now"') if now else ("✓", "")
+        lines.append(f"<div{kind}><span>{mark}</span><span>{escape(name)}</span><span>{escape(text)}</span></div>")
+    return f'<div class="k-steps">{"".join(lines)}</div>'
 
 
 def percent(share: float) -> str:

@@ -6,6 +6,8 @@ import re
 
 import streamlit as st
 
+LARGEST_UPLOAD = 20  # MB, one picture
+
 # `currentColor` and the two accents are readable in the light and in the dark theme alike.
 STYLE = """
 <style>
@@ -15,6 +17,7 @@ STYLE = """
 .k-answer { display: flex; align-items: center; gap: 1.1rem; margin-bottom: 0.75rem; }
 .k-label { font-size: 6.5rem; line-height: 1; font-weight: 600; font-variant-numeric: tabular-nums; }
 .k-word { font-size: 2.4rem; }
+.k-figure { font-size: 2.8rem; white-space: nowrap; }
 .k-score { font-size: 1.6rem; font-weight: 600; }
 .k-note { font-size: 0.85rem; opacity: 0.7; }
 
@@ -30,6 +33,22 @@ STYLE = """
 .k-best { font-weight: 600; }
 .k-best .k-fill { background: #3a7ca5; }
 .k-best .k-value { opacity: 1; }
+
+.k-thumbs { display: flex; flex-wrap: wrap; gap: 0.3rem; }
+.k-thumbs img { height: 3.1rem; border-radius: 0.2rem; }
+.k-thumbs span { align-self: center; font-size: 0.85rem; opacity: 0.7; }
+
+.k-matrix { overflow-x: auto; }
+.k-matrix table { border-collapse: separate; border-spacing: 3px; font-variant-numeric: tabular-nums; }
+.k-matrix th { font-weight: normal; font-size: 0.85rem; padding: 0.15rem 0.5rem; text-align: right; }
+.k-matrix thead th { text-align: center; }
+.k-matrix td { min-width: 3.4rem; height: 2.6rem; text-align: center; border-radius: 0.2rem; }
+.k-matrix .k-right { font-weight: 600; }
+
+.k-steps { display: grid; gap: 0.35rem; font-size: 0.95rem; }
+.k-steps div { display: flex; gap: 0.6rem; opacity: 0.6; }
+.k-steps .k-now { opacity: 1; font-weight: 600; }
+.k-steps span:first-child { width: 1.1rem; text-align: center; }
 
 .k-figures { display: grid; gap: 0.9rem 1rem; }
 .k-figures { grid-template-columns: repeat(auto-fill, minmax(min(var(--least), 100%), 1fr)); }

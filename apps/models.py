@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
-from kapps import paths
+from kapps import catalog, paths
 
 if TYPE_CHECKING:
+    from kapps.data.preprocessing import Preprocessing
     from kapps.predict import Predictor
+    from kapps.weights.sources import Source
 
 
 def models_dir() -> Path:
@@ -28,10 +31,52 @@ def load(name: str, methods: tuple[str, ...] = ("saliency",)) -> Predictor:
     Raises:
         SavedModelError: the model is missing or damaged.
     """
-    folder = models_dir() / name
+    return load_folder(models_dir() / name, methods)
+
+
+def load_folder(folder: Path, methods: tuple[str, ...] = ("saliency",)) -> Predictor:
+    """The same for an exported model that lies anywhere.
+
+    Raises:
+        SavedModelError: the model is missing or damaged.
+    """
     card = folder / "card.json"
     # A model that was exported anew is loaded anew; an absent one is asked for again on every run.
     return _load(str(folder), card.stat().st_mtime_ns if card.exists() else 0, methods)
+
+
+def weights_at_hand() -> list[Source]:
+    """The published weights that need no network: of installed packages, or fetched before."""
+    from kapps.weights import sources
+    from kapps.weights.download import cache_dir
+
+    def fetched(source: Source) -> bool:
+        place = cache_dir() / "weights" / hashlib.sha256(source.url.encode()).hexdigest()[:16]
+        return (
+            bool(source.url)
+            and place.is_dir()
+            and any(file.suffix in (".pth", ".h5", ".safetensors") for file in place.iterdir())
+        )
+
+    return [source for source in sources.sources() if sources.installed_file(source) or fetched(source)]
+
+
+@st.cache_resource(show_spinner="Loading the network: some seconds, once", max_entries=2)
+def load_published(name: str, weights: str) -> tuple[Any, Preprocessing, list[str], int]:
+    """An architecture with published ImageNet weights: the Keras model, its preprocessing, its labels and its FLOPs.
+
+    Raises:
+        WeightsError, UnknownNameError: there are none, or they are damaged.
+    """
+    kapps = import_kapps()
+    from kapps.data.preprocessing import Preprocessing
+    from kapps.weights import sources
+
+    source = sources.find(name, weights)
+    preprocessing = Preprocessing(**source.preprocessing)
+    shape = (*preprocessing.size, preprocessing.channels)
+    model = kapps.create_model(name, input_shape=shape, weights=source.weights)
+    return model, preprocessing, sources.imagenet_labels(), catalog.flops(name) or 0
 
 
 def import_kapps() -> ModuleType:
@@ -54,7 +99,7 @@ def _leave_the_session_alone(free_memory: bool = True) -> None:
     """In the place of `keras.backend.clear_session`."""
 
 
-@st.cache_resource(show_spinner="Loading the network: some seconds, once", max_entries=4)
+@st.cache_resource(show_spinner="Loading the network: some seconds, once", max_entries=6)
 def _load(folder: str, exported: int, methods: tuple[str, ...]) -> Predictor:
     predictor = import_kapps().load(folder)
     from kapps.explaining import attribute
@@ -64,7 +109,8 @@ def _load(folder: str, exported: int, methods: tuple[str, ...]) -> Predictor:
     picture = np.full((280, 280), 255, np.uint8)
     picture[60:220, 130:150] = 0
     predictor(picture)
-    predictor.features(picture)
+    if predictor.card.features:
+        predictor.features(picture)
     for method in methods:
         attribute(predictor, predictor.preprocess(picture)[0], method=method)
     return predictor

@@ -23,6 +23,9 @@ page = st.navigation(
     [
         st.Page("views/read_a_digit.py", title="Read a digit", default=True),
         st.Page("views/look_at_a_photo.py", title="Look at a photo", url_path="photo"),
+        st.Page("views/teach_it_yours.py", title="Teach it yours", url_path="teach"),
+        st.Page("views/why.py", title="Why?", url_path="why"),
+        st.Page("views/label_every_pixel.py", title="Label every pixel", url_path="pixels"),
         st.Page("views/perceptron.py", title="The perceptron", url_path="perceptron"),
         st.Page("views/scenes.py", title="Scenes", url_path="scenes"),
         st.Page("views/catalogue.py", title="Catalogue", url_path="catalogue"),

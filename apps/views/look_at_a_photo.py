@@ -43,7 +43,12 @@ def given(how: str) -> tuple[bytes, str] | None:
     if how == "Camera":
         file = st.camera_input("One thing, large, in the middle", key="photo_camera")
         return (file.getvalue(), "the photo") if file else None
-    file = st.file_uploader("A photo of one thing", type=["png", "jpg", "jpeg", "gif", "bmp"], key="photo_upload")
+    file = st.file_uploader(
+        "A photo of one thing",
+        type=["png", "jpg", "jpeg", "gif", "bmp"],
+        key="photo_upload",
+        max_upload_size=layout.LARGEST_UPLOAD,
+    )
     if file is None:
         return None
     check_image_bytes(file.getvalue(), file.name)

@@ -41,7 +41,12 @@ def given(how: str) -> tuple[bytes, str] | None:
     if how == "Camera":
         file = st.camera_input("One digit on paper", key="camera")
         return (file.getvalue(), "the photo") if file else None
-    file = st.file_uploader("One digit on paper", type=["png", "jpg", "jpeg", "gif", "bmp"], key="upload")
+    file = st.file_uploader(
+        "One digit on paper",
+        type=["png", "jpg", "jpeg", "gif", "bmp"],
+        key="upload",
+        max_upload_size=layout.LARGEST_UPLOAD,
+    )
     if file is None:
         return None
     from kapps.data.images import check_image_bytes, read_image  # only now: TensorFlow takes seconds

@@ -42,6 +42,19 @@ def look_at_a_photo(someone: Visitor) -> None:
     someone.find("figcaption", "stage3")
 
 
+def teach_it_yours(someone: Visitor) -> None:
+    """An example, ready to be taught."""
+    someone.go("teach")
+    someone.choose("Example")
+    someone.find(".k-thumbs")
+
+
+def why(someone: Visitor) -> None:
+    """The methods side by side on an example."""
+    someone.go("why")
+    someone.find("figcaption", "Occlusion")
+
+
 def perceptron(someone: Visitor) -> None:
     """A line that parts two clouds."""
     someone.go("perceptron")
@@ -65,6 +78,8 @@ def page(path: str) -> Callable[[Visitor], None]:
 SCENES: dict[str, Callable[[Visitor], None]] = {
     "read_a_digit": read_a_digit,
     "look_at_a_photo": look_at_a_photo,
+    "teach_it_yours": teach_it_yours,
+    "why": why,
     "perceptron": perceptron,
     "two_layers": two_layers,
     "scenes": page("scenes"),

@@ -117,7 +117,7 @@ def test_clicks_place_examples(visitor: Visitor) -> None:
     assert (examples("negative"), examples("positive")) == (2, 0)
 
 
-@pytest.mark.parametrize("path", ["", "perceptron", "scenes", "catalogue", "results"])
+@pytest.mark.parametrize("path", ["", "teach", "why", "perceptron", "scenes", "catalogue", "results"])
 def test_a_page_asks_nothing_of_another_server_and_has_no_error(visitor: Visitor, path: str) -> None:
     visitor.driver.get_log("browser")  # empties it
     visitor.go(path)
@@ -132,7 +132,7 @@ def test_a_page_asks_nothing_of_another_server_and_has_no_error(visitor: Visitor
     assert not visitor.driver.find_elements(By.CSS_SELECTOR, '[data-testid="stException"]')
 
 
-@pytest.mark.parametrize("path", ["", "perceptron", "scenes", "catalogue", "results"])
+@pytest.mark.parametrize("path", ["", "teach", "why", "perceptron", "scenes", "catalogue", "results"])
 def test_a_page_fits_on_a_phone(visitor: Visitor, path: str) -> None:
     visitor.resize(390, 844)
     try:

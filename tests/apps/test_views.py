@@ -21,6 +21,9 @@ from kapps.data.scenes import make_scene
 
 READ = "views/read_a_digit.py"
 PHOTO = "views/look_at_a_photo.py"
+TEACH = "views/teach_it_yours.py"
+WHY = "views/why.py"
+PIXELS = "views/label_every_pixel.py"
 PERCEPTRON = "views/perceptron.py"
 SCENES = "views/scenes.py"
 CATALOGUE = "views/catalogue.py"
@@ -28,6 +31,9 @@ RESULTS = "views/results.py"
 TITLES = {
     READ: "Read a digit",
     PHOTO: "Look at a photo",
+    TEACH: "Teach it yours",
+    WHY: "Why?",
+    PIXELS: "Label every pixel",
     PERCEPTRON: "The perceptron",
     SCENES: "Scenes",
     CATALOGUE: "Catalogue",
@@ -395,14 +401,13 @@ def test_an_unknown_name_in_the_link_is_ignored(page: Page) -> None:
 
 @pytest.fixture
 def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in the place of the recipes."""
+    """An empty folder in the place of the recipes; another, `tasks` beside it, in that of the tasks."""
     real = importlib.resources.files
-
-    def files(package: object = None) -> object:
-        return tmp_path if package == "kapps.recipes" else real(package)
-
-    monkeypatch.setattr(importlib.resources, "files", files)
-    return tmp_path
+    places = {"kapps.recipes": tmp_path / "recipes", "kapps.tasks": tmp_path / "tasks"}
+    for place in places.values():
+        place.mkdir()
+    monkeypatch.setattr(importlib.resources, "files", lambda package=None: places.get(package) or real(package))
+    return places["kapps.recipes"]
 
 
 RUN = {
@@ -467,3 +472,15 @@ def test_results_are_shown_as_they_were_written(page: Page, recipes: Path) -> No
     assert {block.value for block in app.code} == {RUN["command"], STUDY["command"]}
     assert len(app.image) == 1
     assert len(app.get("vega_lite_chart")) == 1
+
+
+def test_results_of_experiments_are_shown_too(page: Page, recipes: Path) -> None:
+    folder = recipes.parent / "tasks" / "transfer"
+    folder.mkdir()
+    rows = [{**case, "label": f"{case['label']}, 5 images a class", "size": 5} for case in STUDY["cases"]]
+    (folder / "few_shot.results.json").write_text(json.dumps({**STUDY, "recipe": "few_shot", "cases": rows}))
+    Image.new("RGB", (20, 10)).save(folder / "few_shot.png")
+    app = page(RESULTS)
+    assert not app.exception
+    assert app.dataframe[0].value["Case"].tolist() == ["none, 5 images a class", "dropout, 5 images a class"]
+    assert len(app.image) == 1
