@@ -163,16 +163,23 @@ def _adda(
     learning_rate: float,
     report: Callable[[str], None],
 ) -> Adapted:
-    """First the source alone; then a copy of its trunk against a judge that tells the two trunks' features apart."""
+    """First the source alone; then a copy of its trunk against a judge that tells the two trunks' features apart.
+
+    In the first quarter of the second part the judge learns alone, as fooling one that knows nothing moves the features
+    anywhere; then the copy moves at a fiftieth of its rate, else it finds the features that are taken for the source's
+    before those that keep the classes.
+    """
     first = _together(trunk, head, draw, "source_only", steps // 2, learning_rate, None, report)
     copy = keras.models.clone_model(trunk)
     copy.set_weights(trunk.get_weights())
     judge = _judge(trunk, reversed_gradient=False)
-    # A fifth of the rate and little momentum: the two opponents must not run away from one another.
-    ours, theirs = (keras.optimizers.Adam(learning_rate / 5, beta_1=0.5) for _ in range(2))
+    # Little momentum: the two opponents must not run away from one another.
+    ours, theirs = (keras.optimizers.Adam(rate, beta_1=0.5) for rate in (learning_rate / 50, learning_rate))
+    ours.build(copy.trainable_variables)
+    left = steps - steps // 2
 
     @tf.function
-    def step(some: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    def step(some: tf.Tensor, others: tf.Tensor, both: bool) -> tf.Tensor:
         of_source = trunk(some, training=False)
         with tf.GradientTape() as judging, tf.GradientTape() as fooling:
             of_target = copy(others, training=True)
@@ -181,13 +188,14 @@ def _adda(
             taken_for_source = _binary_loss(tf.ones_like(scores), scores)
         learned, copied = judge.trainable_variables, copy.trainable_variables
         theirs.apply_gradients(zip(judging.gradient(told_apart, learned), learned, strict=True))
-        ours.apply_gradients(zip(fooling.gradient(taken_for_source, copied), copied, strict=True))
+        if both:
+            ours.apply_gradients(zip(fooling.gradient(taken_for_source, copied), copied, strict=True))
         return told_apart
 
-    log = _Log(steps - steps // 2, report, with_domains=True)
-    for _ in range(steps - steps // 2):
+    log = _Log(left, report, with_domains=True)
+    for number in range(left):
         some, _, others = next(draw)
-        log.add(first.history[-1]["class_loss"], step(some, others))
+        log.add(first.history[-1]["class_loss"], step(some, others, number >= left // 4))
     moved = [{**row, "step": row["step"] + steps // 2} for row in log.rows]
     return Adapted(_whole(copy, head), first.history + moved)
 

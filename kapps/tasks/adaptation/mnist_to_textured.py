@@ -82,7 +82,8 @@ EXPERIMENT = Experiment(
     title="From MNIST to digits on photographs without their labels (LeNet-5)",
     question="Does adaptation to unlabelled images overcome a change of colour and background?",
     claim="Features that do not tell the domains apart serve both: all methods beat training on the source alone.",
-    finding="",
+    finding="Hardly holds in 1,000 steps: DANN wins two points, CORAL and MMD one, which is no more than the seeds' "
+    "spread, and ADDA, with half of the steps for the source, comes out two below training on the source alone.",
     metric="test accuracy",
     cases=METHODS,
     run=run,
