@@ -15,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 
@@ -74,13 +75,8 @@ def print_facts(facts: Mapping[str, object]) -> None:
     sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in facts.items())
 
 
-@contextmanager
-def progress(description: str, total: int | None) -> Iterator[Any]:
-    """A progress bar on stderr with the time left; silent where stderr is no terminal.
-
-    Yields:
-        a function that moves the bar on: `advance(steps=1)`.
-    """
+def _counting_bar() -> Progress:
+    """On stderr: what is done, of how much, and the time left; silent where stderr is no terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -90,7 +86,7 @@ def progress(description: str, total: int | None) -> Iterator[Any]:
         TimeRemainingColumn,
     )
 
-    bar = Progress(
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -100,7 +96,16 @@ def progress(description: str, total: int | None) -> Iterator[Any]:
         transient=True,
         disable=not sys.stderr.isatty(),
     )
-    with bar:
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Any]:
+    """A progress bar on stderr with the time left; silent where stderr is no terminal.
+
+    Yields:
+        a function that moves the bar on: `advance(steps=1)`.
+    """
+    with _counting_bar() as bar:
         task = bar.add_task(description, total=total)
         yield lambda steps=1: bar.advance(task, steps)
 
@@ -146,26 +151,7 @@ def steps_bar() -> Iterator[Callable[[str, int, int], None]]:
     Yields:
         a function `progress(step, done, of)`, with `of` 0 where nobody knows; a new step begins a new line.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console(sys.stderr),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    with bar:
+    with _counting_bar() as bar:
         tasks: dict[str, Any] = {}
 
         def show(step: str, done: int, of: int) -> None:
