@@ -56,7 +56,7 @@ format: env ## Put the code into the house's form
 	@$(BIN)/ruff check --fix --quiet .
 
 lock: env ## Resolve pyproject.toml anew into requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra onnx --extra openvino --extra litert --extra pretrained --extra explain --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra detect --extra onnx --extra openvino --extra litert --extra pretrained --extra explain --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate -o requirements.lock -q
 
 coverage: env ## Run the tests and report what they do not reach (htmlcov/index.html)

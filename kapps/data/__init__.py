@@ -1,6 +1,7 @@
-"""Data sets as `tf.data` pipelines: TFDS by name, two built-in sets, folders of images, array files and arrays.
+"""Data sets as `tf.data` pipelines: TFDS by name, built-in sets, folders of images, array files and arrays.
 
-`load(source, split)` opens any of them; `SOURCES` says what there is. Importing this package loads no TensorFlow.
+`load(source, split)` opens sets with labels, `load_boxes(source, split)` sets with boxes; `SOURCES` says what
+there is. Importing this package loads no TensorFlow.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kapps.data.boxes import BoxDataset, load_boxes
     from kapps.data.dataset import Dataset
     from kapps.data.images import check_image_bytes, decode_image, read_image
     from kapps.data.loading import load
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
     from kapps.data.scenes import make_scene, scene_dataset, write_scenes
 
 _PUBLIC = {
+    "BoxDataset": "kapps.data.boxes",
     "Dataset": "kapps.data.dataset",
     "Preprocessing": "kapps.data.preprocessing",
     "check_image_bytes": "kapps.data.images",
     "decode_image": "kapps.data.images",
     "load": "kapps.data.loading",
+    "load_boxes": "kapps.data.boxes",
     "make_scene": "kapps.data.scenes",
     "read_image": "kapps.data.images",
     "scene_dataset": "kapps.data.scenes",
@@ -30,12 +34,14 @@ _PUBLIC = {
 
 __all__ = [
     "SOURCES",
+    "BoxDataset",
     "Dataset",
     "Preprocessing",
     "Source",
     "check_image_bytes",
     "decode_image",
     "load",
+    "load_boxes",
     "make_scene",
     "read_image",
     "scene_dataset",
@@ -45,11 +51,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Source:
-    """One thing that `load` can open, as plain data for lists and pages.
+    """One thing that `load` or `load_boxes` can open, as plain data for lists and pages.
 
     Attributes:
-        name: what to give to `load`; a form such as `"FOLDER/"` where the user's own data goes.
-        kind: `"image"`, `"audio"` or `"any"`.
+        name: what to give to it; a form such as `"FOLDER/"` where the user's own data goes.
+        kind: `"image"`, `"audio"` or `"any"`, which `load` opens, or `"boxes"`, which `load_boxes` opens.
         title: one line: what it is and how much of it there is.
         licence: the licence of the data and its makers; `"yours"` for the user's own.
         splits: the splits with their sizes, empty where only the data can tell.
@@ -85,6 +91,14 @@ SOURCES: tuple[Source, ...] = (
         name="scene_masks",
         kind="image",
         title="generated scenes of one to five shapes and digits, 64x64 colour; 18 classes or background a pixel",
+        licence="generated; the digits in it CC BY 4.0, UCI Machine Learning Repository",
+        splits={"train": 10000, "validation": 1000, "test": 1000},
+        needs="built in",
+    ),
+    Source(
+        name="scene_boxes",
+        kind="boxes",
+        title="generated scenes of up to five shapes and digits, 128x128 colour; a box and one of 18 classes for each",
         licence="generated; the digits in it CC BY 4.0, UCI Machine Learning Repository",
         splits={"train": 10000, "validation": 1000, "test": 1000},
         needs="built in",
@@ -133,6 +147,22 @@ SOURCES: tuple[Source, ...] = (
         name="FILE.npz",
         kind="any",
         title="your arrays: x_train, y_train, x_test, y_test, or x and y, or images and labels",
+        licence="yours",
+        splits={},
+        needs="file",
+    ),
+    Source(
+        name="VOC_FOLDER/",
+        kind="boxes",
+        title="your boxes as Pascal VOC has them: Annotations/*.xml, JPEGImages/, ImageSets/Main/*.txt if any",
+        licence="yours",
+        splits={},
+        needs="folder",
+    ),
+    Source(
+        name="FILE.json",
+        kind="boxes",
+        title="your boxes as COCO has them: FILE.json with images/ beside it, or FOLDER/annotations/instances_*.json",
         licence="yours",
         splits={},
         needs="file",

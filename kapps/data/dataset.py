@@ -212,7 +212,7 @@ class Dataset:
         if shuffle_seed is None:
             rows = tf.data.Dataset.range(count)
         else:
-            orders = _every_epoch(
+            orders = every_epoch(
                 lambda epoch: np.random.default_rng((shuffle_seed, epoch)).permutation(count),
                 tf.TensorSpec([count], tf.int64),
                 start_epoch,
@@ -235,18 +235,13 @@ class Dataset:
         records = self.records
         if shuffle_seed is not None:
             buffer = self.shuffle_buffer or self.num_examples or 10_000
-            seeds = _every_epoch(
+            seeds = every_epoch(
                 lambda epoch: np.random.SeedSequence((shuffle_seed, epoch)).generate_state(1)[0].astype(np.int64),
                 tf.TensorSpec([], tf.int64),
                 start_epoch,
             )
 
-            def one_epoch(seed: tf.Tensor) -> tf.data.Dataset:
-                # TensorFlow mixes the process's global seed in, and stumbles over 0; the order shall follow from ours.
-                tf.compat.v1.get_default_graph().seed = 1
-                return self.records.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-
-            records = seeds.flat_map(one_epoch)
+            records = seeds.flat_map(lambda seed: shuffled(self.records, buffer, seed))
         examples = self._decoded(records)
         if self.kind == "audio":
             shapes = (self.input_shape, ())
@@ -267,7 +262,7 @@ class Dataset:
         return inputs / 32768.0 if self.kind == "audio" else inputs
 
 
-def _every_epoch(value: Callable[[int], Any], spec: tf.TensorSpec, start_epoch: int) -> tf.data.Dataset:
+def every_epoch(value: Callable[[int], Any], spec: tf.TensorSpec, start_epoch: int) -> tf.data.Dataset:
     """A data set of one element, `value(epoch)`; every pass over it takes the next epoch.
 
     The counter lives in Python, so nothing depends on TensorFlow's global seed or on how often it has been used.
@@ -278,6 +273,13 @@ def _every_epoch(value: Callable[[int], Any], spec: tf.TensorSpec, start_epoch: 
         yield value(next(epochs))
 
     return tf.data.Dataset.from_generator(one, output_signature=spec)
+
+
+def shuffled(records: tf.data.Dataset, buffer: int, seed: tf.Tensor) -> tf.data.Dataset:
+    """`records` in an order that follows from `seed` alone, an int64 scalar; for a function that `flat_map` takes."""
+    # TensorFlow mixes the process's global seed in, and stumbles over 0; the order shall follow from ours.
+    tf.compat.v1.get_default_graph().seed = 1
+    return records.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
 
 
 def _collect(batches: tf.data.Dataset, count: int, name: str) -> tuple[tf.Tensor, tf.Tensor]:

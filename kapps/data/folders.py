@@ -96,7 +96,7 @@ def load_split(folder: Path, split: str = "train") -> Dataset:
     else:
         parts = {"train": {}, "test": {}}
         for name, paths in found.files["train"].items():
-            parts["train"][name], parts["test"][name] = _train_and_test(paths, folder)
+            parts["train"][name], parts["test"][name] = train_and_test(paths, folder)
             if not parts["test"][name]:
                 notes.append(f"class {name!r} has one image: it is used for training, none is left for testing")
     # Class after class, files in sorted order.
@@ -211,7 +211,7 @@ def _class_names(
     return tuple(sorted(train))
 
 
-def _train_and_test(paths: Sequence[Path], folder: Path) -> tuple[list[Path], list[Path]]:
+def train_and_test(paths: Sequence[Path], folder: Path) -> tuple[list[Path], list[Path]]:
     """A class's images in two parts, by the order of the hashes of their paths inside the folder."""
 
     def key(path: Path) -> bytes:

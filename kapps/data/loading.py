@@ -75,6 +75,8 @@ def load(
         return distorted_mnist.load_split(split, data_dir=data_dir, download=download)
 
     path = Path(text).expanduser()
+    if text == "scene_boxes" or path.suffix == ".json":
+        raise DataError(f"{text} holds boxes, not one label an image: open it with kapps.data.load_boxes")
     if path.suffix in (".npz", ".npy"):
         from kapps.data import arrays
 

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
+from kapps.data.boxes import BoxDataset
 from kapps.data.dataset import Dataset
 from kapps.data.digits import digit_images
 from kapps.data.splits import split_slices
@@ -54,6 +55,11 @@ SPLIT_IMAGE_SIZE = (64, 64)
 MASK_SPLIT_SIZES = {"train": 10_000, "validation": 1_000, "test": 1_000}
 MASK_CLASS_NAMES = (*CLASS_NAMES, "background")
 _MASK_SEED = 1
+
+# The built-in detection set: the scenes of a third seed, larger, also empty ones.
+BOX_SPLIT_SIZES = {"train": 10_000, "validation": 1_000, "test": 1_000}
+BOX_IMAGE_SIZE = (128, 128)
+_BOX_SEED = 2
 
 _SUPERSAMPLING = 4
 _MIN_DIAMETER = 6
@@ -248,6 +254,46 @@ def load_masks(split: str = "train") -> Dataset:
         name="scene_masks",
         split=split,
         source=f"generated scenes (kapps.data.scenes, seed {_MASK_SEED})",
+        licence="generated; the digits in it CC BY 4.0, UCI Machine Learning Repository",
+    )
+
+
+def load_boxes(split: str = "train") -> BoxDataset:
+    """Scenes of up to five objects as a detection set: image uint8 `[128, 128, 3]` and the targets of
+    `kapps.data.boxes`, classes = indices of `CLASS_NAMES`, areas = the pixels that are seen of each object. About one
+    image in six is without objects.
+
+    Raises:
+        DataError: not one of the splits `BOX_SPLIT_SIZES` nor a slice of one.
+    """
+    indices = _split_indices(split, BOX_SPLIT_SIZES, "scene_boxes")
+
+    def draw(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        scene = make_scene(_BOX_SEED, int(index), BOX_IMAGE_SIZE, num_objects=(0, 5))
+        return scene.image, scene.boxes, scene.labels.astype(np.int32), scene.masks.sum((1, 2)).astype(np.float32)
+
+    def decode(index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        types = (tf.uint8, tf.float32, tf.int32, tf.float32)
+        image, boxes, classes, areas = tf.numpy_function(draw, [index], types, stateful=False)
+        classes = tf.ensure_shape(classes, (None,))
+        no = tf.zeros_like(classes, tf.bool)
+        targets = {
+            "boxes": tf.ensure_shape(boxes, (None, 4)),
+            "classes": classes,
+            "crowd": no,
+            "difficult": no,
+            "areas": tf.ensure_shape(areas, (None,)),
+        }
+        return tf.ensure_shape(image, (*BOX_IMAGE_SIZE, 3)), targets
+
+    return BoxDataset(
+        records=tf.data.Dataset.from_tensor_slices(indices.astype(np.int64)),
+        decode=decode,
+        num_examples=len(indices),
+        class_names=CLASS_NAMES,
+        name="scene_boxes",
+        split=split,
+        source=f"generated scenes (kapps.data.scenes, seed {_BOX_SEED})",
         licence="generated; the digits in it CC BY 4.0, UCI Machine Learning Repository",
     )
 

@@ -39,7 +39,7 @@ def load_split(
         UnknownNameError: TFDS has no set of this name.
         DataError: the set is not prepared, has no such split, or is not (image or audio) -> class.
     """
-    builder = _builder(name, data_dir, download)
+    builder = open_builder(name, data_dir, download)
     sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
     if not sizes:
         raise DataError(f"expected splits in {builder.data_path}, found none: prepare {name!r} again")
@@ -61,7 +61,7 @@ def load_split(
         )
     except (ValueError, AssertionError, OSError, tf.errors.OpError) as error:
         raise DataError(
-            f"{builder.data_path} cannot be read as {name} {split!r} ({_line(error)}): prepare it again"
+            f"{builder.data_path} cannot be read as {name} {split!r} ({first_line(error)}): prepare it again"
         ) from error
 
     def decode(example):
@@ -89,7 +89,7 @@ def load_split(
     )
 
 
-def _builder(name: str, data_dir: str | Path | None, download: bool) -> tfds.core.DatasetBuilder:
+def open_builder(name: str, data_dir: str | Path | None, download: bool) -> tfds.core.DatasetBuilder:
     """The prepared set, from its files alone, so that nothing is asked of the network."""
     folder = Path(data_dir or os.environ.get("KAPPS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
     try:
@@ -98,7 +98,7 @@ def _builder(name: str, data_dir: str | Path | None, download: bool) -> tfds.cor
         pass
     except (ValueError, OSError, KeyError, json_format.Error) as error:
         raise DataError(
-            f"{folder} holds {name} but not as TFDS prepares it ({_line(error)}): prepare it again"
+            f"{folder} holds {name} but not as TFDS prepares it ({first_line(error)}): prepare it again"
         ) from error
 
     base = _base(name)
@@ -116,7 +116,7 @@ def _builder(name: str, data_dir: str | Path | None, download: bool) -> tfds.cor
         builder = tfds.builder(name, data_dir=folder)
         builder.download_and_prepare()
     except Exception as error:  # TFDS passes on whatever its downloaders and builders raise
-        raise DataError(f"TFDS could not prepare {name} under {folder} ({_line(error)})") from error
+        raise DataError(f"TFDS could not prepare {name} under {folder} ({first_line(error)})") from error
     return builder
 
 
@@ -151,6 +151,6 @@ def _keys(info: tfds.core.DatasetInfo, name: str) -> tuple[str, str]:
     )
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of a foreign error."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

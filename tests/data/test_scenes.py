@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kapps.data import load, make_scene, scene_dataset, scenes, write_scenes
+from kapps.data import load, load_boxes, make_scene, scene_dataset, scenes, write_scenes
 from kapps.errors import DataError, OutputError
 
 SCENES = [make_scene(0, index, num_objects=(0, 5)) for index in range(150)]
@@ -176,6 +176,28 @@ def test_as_a_classification_set():
     image = next(iter(load("scenes", "test[:1]").examples))[0]
     np.testing.assert_array_equal(image, make_scene(0, 12_000, (64, 64), num_objects=(1, 1)).image)
     assert load("scenes", "validation[50%:]").num_examples == 1000
+
+
+def test_as_a_detection_set():
+    data = load_boxes("scene_boxes", "train[:30]")
+    assert (data.name, data.num_examples, data.class_names) == ("scene_boxes", 30, scenes.CLASS_NAMES)
+    counts = Counter()
+    for index, (image, targets) in enumerate(data.examples.as_numpy_iterator()):
+        scene = make_scene(2, index, (128, 128), num_objects=(0, 5))
+        np.testing.assert_array_equal(image, scene.image)
+        np.testing.assert_array_equal(targets["boxes"], scene.boxes)
+        np.testing.assert_array_equal(targets["classes"], scene.labels)
+        assert targets["areas"].tolist() == [mask.sum() for mask in scene.masks]
+        assert not targets["crowd"].any()
+        assert not targets["difficult"].any()
+        counts[len(scene.objects)] += 1
+    assert set(counts) == set(range(6))
+    # The splits are other scenes.
+    image, _ = next(iter(load_boxes("scene_boxes", "test[:1]").examples))
+    np.testing.assert_array_equal(image, make_scene(2, 11_000, (128, 128), num_objects=(0, 5)).image)
+    assert load_boxes("scene_boxes", "val[50%:]").num_examples == 500
+    with pytest.raises(DataError, match="scene_boxes has no split 'dev'"):
+        load_boxes("scene_boxes", "dev")
 
 
 def test_as_a_stream():
