@@ -54,8 +54,8 @@ def command(
             )
         _series(recipe, seeds or 1, out, data_dir, changes, resume, jobs, record, as_json=as_json)
         return
-    from kapps.training.fit import train
-    from kapps.training.study import headline
+    from kapps.tasks.train import train
+    from kapps.training.study import bar_of, headline
 
     run = train(recipe, out=out, data_dir=data_dir, seed=seed, changes=changes, resume=resume)
     if as_json:
@@ -67,7 +67,7 @@ def command(
         {
             "run folder": run.folder,
             metric: f"{100 * value:.2f} % of {test['num_examples']:,}",
-            "expected": "" if run.recipe.expected is None else f"{100 * run.recipe.expected.test_accuracy:.2f} %",
+            "expected": "" if run.recipe.expected is None else f"{100 * bar_of(run.recipe.expected):.2f} %",
             "seconds": f"{run.metrics['seconds']:.0f} in {run.metrics['epochs']} epochs on {run.metrics['machine']}",
             "next": f"kapps export {run.folder} saved_models/NAME",
         }
@@ -88,6 +88,7 @@ def _series(
 ) -> None:
     from kapps.cli.tables import figure
     from kapps.tasks.experiments import count_runs, load_experiment, run_experiment
+    from kapps.tasks.train import train
     from kapps.training.recipe import Study, load_recipe
     from kapps.training.study import run_seeds
 
@@ -96,7 +97,7 @@ def _series(
         run, runs = run_experiment, seeds * count_runs(load_experiment(recipe))
     else:
         loaded = load_recipe(recipe)
-        run = functools.partial(run_seeds, changes=changes)
+        run = functools.partial(run_seeds, changes=changes, train=train)
         runs = seeds * (len(loaded.cases) if isinstance(loaded, Study) else 1)
     with progress(f"{recipe}: {runs} runs", runs) as advance:
 

@@ -155,9 +155,7 @@ def _run(module: str, case: str, size: int | None, seed: int, folder: Path, data
     """One run in a worker."""
     import keras
 
-    import kapps
-    from kapps.training.callbacks import written_whole
-    from kapps.training.fit import machine
+    from kapps.training.run_folder import machine, versions, write_json
 
     experiment: Experiment = importlib.import_module(module).EXPERIMENT
     keras.backend.clear_session()  # the graphs of the worker's run before
@@ -179,21 +177,14 @@ def _run(module: str, case: str, size: int | None, seed: int, folder: Path, data
         kept = {
             **{"case": case, **sized, "seed": seed, "seconds": round(time.monotonic() - begun, 1), **result},
             "machine": machine(),
-            "versions": {"kapps": kapps.__version__, "keras": keras.__version__, "tensorflow": _tensorflow_version()},
+            "versions": versions(),
         }
-        with written_whole(folder / "result.json") as part:
-            part.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(folder / "result.json", kept)
     except KappsError as error:
         raise TrainingError(f"the run in {folder} failed: {error}") from None
     except OSError as error:
         raise OutputError(f"{folder} cannot be written ({error.strerror or error}): give another folder") from None
     return folder
-
-
-def _tensorflow_version() -> str:
-    import tensorflow as tf
-
-    return tf.__version__
 
 
 def _read(folder: Path) -> dict[str, Any]:

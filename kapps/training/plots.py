@@ -16,7 +16,7 @@ COLOURS = ("#2f6db3", "#d9822b", "#3a9d5d", "#b3403a", "#7a5aa8", "#8a6d3b", "#4
 
 
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
-    """Loss and accuracy by epoch, training and validation.
+    """Loss and accuracy by epoch, training and validation; of a detector the AP50 instead.
 
     Args:
         rows: what `log.csv` holds.
@@ -24,14 +24,16 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str) 
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots(1, 2)
-    for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
+    measure = "accuracy" if any("accuracy" in row for row in rows) else "AP50"
+    for axis, metric in zip(axes, ("loss", measure), strict=True):
         for offset, (column, name) in enumerate(((metric, "training"), (f"val_{metric}", "validation"))):
             points = [(row["epoch"], row[column]) for row in rows if column in row]
             if points:
                 marker = "o" if len(points) == 1 else None
                 axis.plot(*zip(*points, strict=True), label=name, color=COLOURS[offset], marker=marker)
         _tidy(axis, "epoch", metric)
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     figure.suptitle(title, color=INK, fontsize=11)
     _write(figure, path)
 

@@ -14,12 +14,13 @@ import json
 import pkgutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from kapps.data.box_augment import BoxAugment
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import RecipeError, UnknownNameError, nearest
 
@@ -192,6 +193,72 @@ class Recipe:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class DetectorSpec:
+    """Which detector: the arguments of `kapps.create_detector`. The classes follow the data.
+
+    Attributes:
+        name: see `kapps.list_detectors()`.
+        backbone: an architecture of the catalogue; None = the detector's own.
+        backbone_weights: what the backbone starts from: `"imagenet"` or a file; None = learned from scratch.
+        weights: of the whole detector, e.g. `"coco"`; classes that it does not know get fresh outputs.
+        config: fields of the detector's configuration, e.g. `{"shorter_side": 480}`.
+    """
+
+    name: str
+    backbone: str | None = None
+    backbone_weights: str | None = None
+    weights: str | None = None
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class BoxDataSpec:
+    """Images with boxes to train on; splits in TFDS' words, e.g. `"train[:80%]"`.
+
+    Attributes:
+        name: what `kapps.data.load_boxes` takes: a built-in set, a folder in Pascal VOC's form, a COCO file, TFDS.
+        validation: measured after every `validate_every` epochs; None = nothing is.
+        test: measured at the end.
+    """
+
+    name: str
+    train: str = "train"
+    validation: str | None = None
+    test: str = "test"
+    batch_size: Count = 8
+    augment: BoxAugment | None = None
+    validate_every: Count = 1
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ExpectedBoxes:
+    """What the run should reach: average precision, COCO's (`AP`) and at an IoU of 0.5 (`AP50`)."""
+
+    AP50: Annotated[float, Field(ge=0, le=1)]
+    AP: Annotated[float, Field(ge=0, le=1)] = 0.0
+    reference: str = ""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DetectionRecipe:
+    """One training run of a detector.
+
+    Attributes:
+        schedule: see `ScheduleSpec`.
+        seed: everything random follows from it: weights, order, samples of anchors and proposals, distortions.
+    """
+
+    title: str
+    detector: DetectorSpec
+    data: BoxDataSpec
+    optimizer: OptimizerSpec = dataclasses.field(default_factory=OptimizerSpec)
+    schedule: ScheduleSpec = dataclasses.field(default_factory=ScheduleSpec)
+    epochs: Count = 10
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    expected: ExpectedBoxes | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Study:
     """One recipe in several cases that differ in named fields: an experiment with a table and a plot.
 
@@ -216,6 +283,9 @@ class Study:
         return change(self.base, self.cases[label])
 
 
+AnyRecipe = TypeVar("AnyRecipe", Recipe, DetectionRecipe)
+
+
 def list_recipes() -> list[str]:
     """Names of the recipes (and studies) that come with kapps, in alphabetical order."""
     import kapps.recipes
@@ -223,14 +293,14 @@ def list_recipes() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(kapps.recipes.__path__))
 
 
-def load_recipe(source: str | Path | Recipe | Study) -> Recipe | Study:
+def load_recipe(source: str | Path | Recipe | DetectionRecipe | Study) -> Recipe | DetectionRecipe | Study:
     """A recipe by its name, from a JSON file (as in a run folder), or as it is.
 
     Raises:
         UnknownNameError: no recipe has this name.
         RecipeError: the file is not a recipe.
     """
-    if isinstance(source, Recipe | Study):
+    if isinstance(source, Recipe | DetectionRecipe | Study):
         return source
     path = Path(source)
     if path.suffix == ".json" or path.is_file():
@@ -251,24 +321,25 @@ def recipe_module_file(name: str) -> Path:
     return Path(next(iter(kapps.recipes.__path__))) / f"{name}.py"
 
 
-def to_dict(recipe: Recipe) -> dict[str, Any]:
+def to_dict(recipe: Recipe | DetectionRecipe) -> dict[str, Any]:
     """The recipe as plain JSON-able data."""
-    return pydantic.TypeAdapter(Recipe).dump_python(recipe, mode="json")
+    return pydantic.TypeAdapter(type(recipe)).dump_python(recipe, mode="json")
 
 
-def from_dict(data: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain data.
+def from_dict(data: Mapping[str, Any]) -> Any:
+    """A recipe from plain data; one with a `detector` is a `DetectionRecipe`, every other a `Recipe`.
 
     Raises:
         RecipeError: an unknown field (answered with the nearest), a wrong type or a value out of range, with its path.
     """
+    kind: type = DetectionRecipe if isinstance(data, Mapping) and "detector" in data else Recipe
     try:
-        return pydantic.TypeAdapter(Recipe).validate_python(data)
+        return pydantic.TypeAdapter(kind).validate_python(data)
     except pydantic.ValidationError as error:
-        raise RecipeError(_first_fault(error)) from None
+        raise RecipeError(_first_fault(error, kind)) from None
 
 
-def describes(data: Mapping[str, Any], recipe: Recipe) -> bool:
+def describes(data: Mapping[str, Any], recipe: Recipe | DetectionRecipe) -> bool:
     """Whether plain data is this recipe; it may be from a time when the recipe had fewer fields."""
     try:
         return to_dict(from_dict(data)) == to_dict(recipe)
@@ -276,7 +347,7 @@ def describes(data: Mapping[str, Any], recipe: Recipe) -> bool:
         return False
 
 
-def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+def change(recipe: AnyRecipe, changes: Mapping[str, Any]) -> AnyRecipe:
     """A copy of the recipe with some fields changed.
 
     Args:
@@ -332,14 +403,13 @@ def _unknown_field(path: str, field: str, known: Iterable[str]) -> str:
     return f"no recipe field is named {path!r}: {advice}"
 
 
-def _first_fault(error: pydantic.ValidationError) -> str:
+def _first_fault(error: pydantic.ValidationError, kind: Any) -> str:
     """One line for the first thing that is wrong, with the path of the field."""
     fault = error.errors()[0]
     path = ".".join(str(part) for part in fault["loc"])
     if isinstance(fault.get("ctx", {}).get("error"), Exception):  # raised by a __post_init__: already says it all
         return str(fault["ctx"]["error"])
     if fault["type"] == "unexpected_keyword_argument":
-        kind: Any = Recipe
         for part in fault["loc"][:-1]:
             kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(str(part), kind)
             kind = globals().get(str(kind).split(" | ")[0], kind)

@@ -12,10 +12,26 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from kapps.errors import KappsError, TrainingError
-from kapps.training.callbacks import read_log, written_whole
+from kapps.training import fit
+from kapps.training.callbacks import read_log
 from kapps.training.plots import plot_curves, plot_study
-from kapps.training.recipe import Recipe, Study, change, describes, load_recipe, recipe_module_file, to_dict
+from kapps.training.recipe import (
+    DetectionRecipe,
+    Expected,
+    ExpectedBoxes,
+    Recipe,
+    Study,
+    change,
+    describes,
+    from_dict,
+    load_recipe,
+    recipe_module_file,
+    to_dict,
+)
+from kapps.training.run_folder import write_json
 
 
 def run_seeds(
@@ -29,6 +45,7 @@ def run_seeds(
     jobs: int = 1,
     record: bool = False,
     report: Callable[[str], None] = lambda line: None,
+    train: Callable[..., Any] = fit.train,
 ) -> dict[str, Any]:
     """Run a recipe or a study once for every seed and sum it up: median and range.
 
@@ -41,23 +58,26 @@ def run_seeds(
             two jobs of one thread each get through more than one job of two threads.
         record: also write `<name>.results.json` and `<name>.png` beside the recipe (for those who keep kapps).
         report: called with a line whenever a run ends.
+        train: what trains one recipe: `kapps.tasks.train.train` for those of detectors.
 
     Returns:
         what `results.json` holds: `recipe`, `title`, `command`, `seeds`, and `values`, `median`, `min`, `max` (test
-        accuracy, or mean IoU where pixels are labelled), for a study the same for each of its `cases`.
+        accuracy, mean IoU where pixels are labelled, AP50 of boxes), for a study the same for each of its `cases`.
 
     Raises:
         TrainingError: a run failed; the line is that of the run.
     """
     recipe = load_recipe(name)
     folder = Path(out) if out is not None else Path("runs") / name
-    cases = {label: recipe.recipe(label) for label in recipe.cases} if isinstance(recipe, Study) else {"": recipe}
+    cases: dict[str, Any] = (
+        {label: recipe.recipe(label) for label in recipe.cases} if isinstance(recipe, Study) else {"": recipe}
+    )
     plan = [
         (change(case, {**(changes or {}), "seed": seed}), folder / slug(label) / f"seed{seed}")
         for label, case in cases.items()
         for seed in seeds
     ]
-    _run_all(plan, data_dir=data_dir, resume=resume, jobs=jobs, report=report)
+    _run_all(plan, train, data_dir=data_dir, resume=resume, jobs=jobs, report=report)
     by_case = {label: [_read_run(folder / slug(label) / f"seed{seed}") for seed in seeds] for label in cases}
     results = _sum_up(name, recipe, seeds, by_case, jobs=jobs, changed=bool(changes))
     beside = recipe_module_file(name) if record else None
@@ -78,13 +98,13 @@ def write_results(
     if beside is not None:
         places.append((beside.with_suffix(".results.json"), beside.with_suffix(".png")))
     for numbers, picture in places:
-        with written_whole(numbers) as part:
-            part.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(numbers, results)
         plot(picture)
 
 
 def _run_all(
-    plan: Sequence[tuple[Recipe, Path]],
+    plan: Sequence[tuple[Recipe | DetectionRecipe, Path]],
+    train: Callable[..., Any],
     *,
     data_dir: str | Path | None,
     resume: bool,
@@ -97,7 +117,7 @@ def _run_all(
         if resume and (folder / "metrics.json").exists() and _same_recipe(folder, recipe):
             report(_line(folder))
         else:
-            waiting.append((to_dict(recipe), folder, data_dir, resume))
+            waiting.append((train, to_dict(recipe), folder, data_dir, resume))
     for done in in_processes(_run, waiting, jobs=jobs):
         report(_line(done))
 
@@ -133,13 +153,10 @@ def _start_worker(threads: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def _run(recipe: dict[str, Any], folder: Path, data_dir: str | Path | None, resume: bool) -> Path:
+def _run(
+    train: Callable[..., Any], recipe: dict[str, Any], folder: Path, data_dir: str | Path | None, resume: bool
+) -> Path:
     """One run in a worker."""
-    import keras
-
-    from kapps.training.fit import train
-    from kapps.training.recipe import from_dict
-
     keras.backend.clear_session()  # the graphs of the worker's run before
     try:
         train(from_dict(recipe), out=folder, data_dir=data_dir, resume=resume, progress=False)
@@ -149,12 +166,19 @@ def _run(recipe: dict[str, Any], folder: Path, data_dir: str | Path | None, resu
 
 
 def headline(test: Mapping[str, float]) -> tuple[str, float]:
-    """What a run is judged by, and its value: mean IoU where pixels were labelled, else accuracy.
+    """What a run is judged by, and its value: mean IoU where pixels were labelled, AP50 of boxes, else accuracy.
 
     Args:
         test: `test` of `metrics.json`.
     """
+    if "AP50" in test:
+        return "test AP50", test["AP50"]
     return ("test mean IoU", test["mean_iou"]) if "mean_iou" in test else ("test accuracy", test["accuracy"])
+
+
+def bar_of(expected: Expected | ExpectedBoxes) -> float:
+    """What `headline` should reach."""
+    return expected.AP50 if isinstance(expected, ExpectedBoxes) else expected.test_accuracy
 
 
 def _line(folder: Path) -> str:
@@ -162,7 +186,7 @@ def _line(folder: Path) -> str:
     return f"{folder}: {name} {100 * value:.2f} %"
 
 
-def _same_recipe(folder: Path, recipe: Recipe) -> bool:
+def _same_recipe(folder: Path, recipe: Recipe | DetectionRecipe) -> bool:
     return describes(json.loads((folder / "recipe.json").read_text(encoding="utf-8")), recipe)
 
 
@@ -173,7 +197,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 def _sum_up(
     name: str,
-    recipe: Recipe | Study,
+    recipe: Recipe | DetectionRecipe | Study,
     seeds: Sequence[int],
     by_case: Mapping[str, Sequence[Mapping[str, Any]]],
     *,
@@ -202,7 +226,7 @@ def _sum_up(
     expected = recipe.expected
     return {
         **common,
-        "bar": expected and expected.test_accuracy,
+        "bar": expected and bar_of(expected),
         "reference": expected.reference if expected else "",
         "params": runs[0]["params"],
         "epochs": max(run["epochs"] for run in runs),
@@ -226,8 +250,10 @@ def spread(values: Sequence[float], seconds: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _plot(recipe: Recipe | Study, by_case: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    if isinstance(recipe, Recipe):
+def _plot(
+    recipe: Recipe | DetectionRecipe | Study, by_case: Mapping[str, Sequence[Mapping[str, Any]]], path: Path
+) -> None:
+    if not isinstance(recipe, Study):
         plot_curves(by_case[""][0]["log"], path, title=recipe.title)
         return
     column = "val_accuracy" if recipe.base.data.validation else "accuracy"

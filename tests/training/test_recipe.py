@@ -6,10 +6,14 @@ import json
 
 import pytest
 
+from kapps.data.box_augment import BoxAugment
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import RecipeError, UnknownNameError
 from kapps.training.recipe import (
+    BoxDataSpec,
     DataSpec,
+    DetectionRecipe,
+    DetectorSpec,
     EarlyStopping,
     ModelSpec,
     Recipe,
@@ -53,8 +57,25 @@ def test_every_recipe_that_comes_with_kapps_loads(name):
     cases = [recipe.recipe(label) for label in recipe.cases] if isinstance(recipe, Study) else [recipe]
     assert cases
     for case in cases:
-        assert isinstance(case, Recipe)
+        assert isinstance(case, Recipe | DetectionRecipe)
         assert from_dict(json.loads(json.dumps(to_dict(case)))) == change(case, {})
+
+
+def test_a_detector_s_recipe():
+    recipe = DetectionRecipe("Cells", DetectorSpec("faster_rcnn_resnet18_fpn"), BoxDataSpec("bccd"))
+    assert load_recipe(recipe) is recipe
+    changed = change(recipe, {"detector.config.units": 64, "data.augment.flip": False})
+    assert changed.detector.config == {"units": 64}
+    assert changed.data.augment == BoxAugment(flip=False)
+    assert from_dict(json.loads(json.dumps(to_dict(changed)))) == changed
+    for path, words in {
+        "detector.nam": "did you mean 'name'",
+        "data.augment.flop": "flip",
+        "epochs": "integer",
+    }.items():
+        with pytest.raises(RecipeError, match=words) as caught:
+            change(recipe, {path: "a"})
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
