@@ -17,8 +17,10 @@ _PUBLIC = {
     "create_model": "kapps.create",
     "create_backbone": "kapps.create",
     "features": "kapps.create",
-    "train": "kapps.training.fit",
-    "evaluate": "kapps.training.evaluate",
+    "list_detectors": "kapps.catalog",
+    "create_detector": "kapps.tasks.detection.create",
+    "train": "kapps.tasks.train",
+    "evaluate": "kapps.tasks.evaluate",
     "export": "kapps.exporting.saved_model",
     "explain": "kapps.explaining.explain",
     "load": "kapps.predict",
@@ -26,23 +28,26 @@ _PUBLIC = {
 }
 
 if TYPE_CHECKING:
-    from kapps.catalog import info, list_models
+    from kapps.catalog import info, list_detectors, list_models
     from kapps.create import create_backbone, create_model, features
     from kapps.explaining.explain import explain
     from kapps.exporting.saved_model import export
     from kapps.predict import load
+    from kapps.tasks.detection.create import create_detector
+    from kapps.tasks.evaluate import evaluate
+    from kapps.tasks.train import train
     from kapps.tasks.transfer.transfer import transfer
-    from kapps.training.evaluate import evaluate
-    from kapps.training.fit import train
 
 __all__ = [
     "create_backbone",
+    "create_detector",
     "create_model",
     "evaluate",
     "explain",
     "export",
     "features",
     "info",
+    "list_detectors",
     "list_models",
     "load",
     "train",

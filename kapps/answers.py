@@ -3,6 +3,7 @@
     classification  {"label": "7", "score": 0.998, "top_k": [...], "probabilities": {...}}
     segmentation    {"mask": int16 [H, W], "classes": [{"label": "cross", "share": 0.21, "score": 0.93}, ...]}
     embedding       {"embedding": [0.013, -0.027, ...]}
+    detection       [{"label": "cross", "score": 0.98, "box": [12.5, 30.1, 48.0, 66.2]}, ...]
 
 What the graph gives of each kind: `kapps.exporting.signatures`.
 """
@@ -66,6 +67,14 @@ class Embedding(TypedDict):
     embedding: list[float]
 
 
+class Found(TypedDict):
+    """One object that a detector found: `box` is left, top, right and bottom in pixels of the image ("xyxy")."""
+
+    label: str
+    score: float
+    box: list[float]
+
+
 class Kind(Protocol):
     """How one kind of model is asked and understood.
 
@@ -90,6 +99,7 @@ def kind_of(card: Card) -> Kind:
         "classification": _Classification,
         "segmentation": _Segmentation,
         "embedding": _Embedding,
+        "detection": _Detection,
     }
     return kinds[card.kind](card)
 
@@ -177,6 +187,32 @@ def _nearest(preprocessing: Preprocessing, shape: tuple[int, ...], size: tuple[i
         np.where((place >= 0) & (place < 1), np.floor(place * side), NOT_SEEN).astype(int)
         for place, side in zip(preprocessing.places(*size), shape, strict=True)
     ]
+
+
+class _Detection:
+    numbers = "detection_scores"
+    wanted: tuple[str, ...] = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+
+    def __init__(self, card: Card):
+        self._labels = card.labels
+
+    def reduced(self, scores: np.ndarray) -> dict[str, np.ndarray]:
+        raise NotImplementedError("other runtimes compute no detections")
+
+    def answers(self, arrays: Mapping[str, np.ndarray], sizes: Iterable[tuple[int, int]]) -> list[list[Found]]:
+        return list(map(self._answer, *(arrays[name] for name in self.wanted), sizes))
+
+    def _answer(
+        self, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, count: int, size: tuple[int, int]
+    ) -> list[Found]:
+        height, width = size
+        pixels = boxes[:count, [1, 0, 3, 2]] * [width, height, width, height]
+        return [
+            {"label": self._labels[number], "score": score, "box": box}
+            for number, score, box in zip(
+                classes[:count].tolist(), scores[:count].tolist(), pixels.tolist(), strict=True
+            )
+        ]
 
 
 class _Embedding:

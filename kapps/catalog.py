@@ -1206,7 +1206,7 @@ def list_models(pattern: str = "*", *, task: str | None = None) -> list[str]:
     Raises:
         UnknownNameError: no architecture in the catalogue has this task.
     """
-    tasks = sorted({entry.task for entry in ENTRIES})
+    tasks = sorted({"detection", *(entry.task for entry in ENTRIES)})
     if task is not None and task not in tasks:
         raise UnknownNameError("task", task, tasks)
     return [
@@ -1243,3 +1243,75 @@ def flops(name: str) -> int | None:
 def _flops() -> dict[str, int]:
     file = Path(__file__).with_name("flops.json")
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+# ---- detectors: networks and pipelines around a backbone, made by `kapps.create_detector`
+
+
+@dataclass(frozen=True)
+class DetectorEntry:
+    """What is known about a detector without building it.
+
+    Attributes:
+        name: the name that `kapps.create_detector` takes.
+        module: the module that holds it; its `VARIANTS` has `name` as a key.
+        title: the name people use.
+        year: of the paper.
+        paper: authors, title and venue.
+        url: the page of the paper.
+        weights: names of published weights of the whole detector.
+    """
+
+    name: str
+    module: str
+    title: str
+    year: int
+    paper: str
+    url: str
+    weights: tuple[str, ...] = ()
+
+
+DETECTORS: tuple[DetectorEntry, ...] = (
+    DetectorEntry(
+        name="faster_rcnn_resnet50_c4",
+        module="kapps.tasks.detection.faster_rcnn",
+        title="Faster R-CNN, ResNet-50 C4",
+        year=2015,
+        paper="Ren et al.: Faster R-CNN, NIPS 2015; He et al.: Deep residual learning, CVPR 2016, appendix A",
+        url="https://arxiv.org/abs/1506.01497",
+    ),
+    DetectorEntry(
+        name="faster_rcnn_resnet18_fpn",
+        module="kapps.tasks.detection.faster_rcnn",
+        title="Faster R-CNN with a feature pyramid, ResNet-18",
+        year=2017,
+        paper="Lin et al.: Feature pyramid networks for object detection, CVPR 2017, sec. 4",
+        url="https://arxiv.org/abs/1612.03144",
+    ),
+    DetectorEntry(
+        name="faster_rcnn_resnet50_fpn",
+        module="kapps.tasks.detection.faster_rcnn",
+        title="Faster R-CNN with a feature pyramid, ResNet-50",
+        year=2017,
+        paper="Lin et al.: Feature pyramid networks for object detection, CVPR 2017, sec. 4 and table 3",
+        url="https://arxiv.org/abs/1612.03144",
+        weights=("coco",),
+    ),
+)
+
+
+def list_detectors(pattern: str = "*") -> list[str]:
+    """Names of the detectors that match a shell pattern such as `"faster*"`; case does not matter."""
+    return [entry.name for entry in DETECTORS if fnmatch.fnmatchcase(entry.name, pattern.lower())]
+
+
+def detector_info(name: str) -> DetectorEntry:
+    """The entry of one detector.
+
+    Raises:
+        UnknownNameError: with the nearest right names.
+    """
+    known = {entry.name: entry for entry in DETECTORS}
+    if name not in known:
+        raise UnknownNameError("detector", name, known, hint="see `kapps list`")
+    return known[name]

@@ -4,7 +4,7 @@
     predictor("seven.png")             # {"label": "7", "score": 0.998, "top_k": [...], "probabilities": {...}}
     predictor(["a.png", "b.jpg"])      # a list of these
 
-A segmentation and an embedding answer otherwise, see `kapps.answers`.
+A segmentation, an embedding and a detector answer otherwise, see `kapps.answers`.
 
 All preprocessing lies in the exported graph, so the numbers are those that a server with the same files gives.
 TensorFlow is imported by the first `load`. The network itself may run in another runtime: see `kapps.engines`.
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     OneImage: TypeAlias = str | os.PathLike[str] | bytes | np.ndarray | PILImage
 
-_SIGNATURES = ("serving_default", "serving_tensors", "preprocess")
+_SIGNATURES = ("serving_default", "serving_tensors")
 
-# What one image is answered with: `kapps.answers.Answer`, `Segmentation` or `Embedding`.
+# What one image is answered with: `kapps.answers.Answer`, `Segmentation`, `Embedding` or a list of `Found`.
 AnswerT = TypeVar("AnswerT")
 
 
@@ -57,7 +57,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True, engine: str | Non
         UnknownNameError: no such engine.
         MissingExtraError: the engine is not installed.
     """
-    folder = _version_folder(Path(path))
+    folder = version_folder(Path(path))
     card = Card.read(folder / integrity.CARD)
     if verify:
         integrity.verify(folder, card.sha256)
@@ -73,7 +73,12 @@ def load(path: str | os.PathLike[str], *, verify: bool = True, engine: str | Non
     return Predictor(loaded, card, folder, engine)
 
 
-def _version_folder(path: Path) -> Path:
+def version_folder(path: Path) -> Path:
+    """The version's folder that a path means: the one that `card.json` names, the highest, or itself.
+
+    Raises:
+        SavedModelError: it is no exported model, or a damaged one.
+    """
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise SavedModelError(f"{path} {what}: expected the folder of an exported model, such as saved_models/NAME")
@@ -108,13 +113,16 @@ class Predictor(Generic[AnswerT]):
         engine: what computes the scores, a key of `kapps.engines.RUNTIMES`.
         tensor_function: the signature `serving_tensors`: `tensor_function(image=float32 [B, h, w, c])` gives the
             tensors `probabilities` [B, N], `classes` [B, k] and `top_k` [B, k], of a segmentation `probabilities`
-            [B, h', w', N] and `mask`, of an embedding `embedding` [B, D]; differentiable with respect to `image`.
+            [B, h', w', N] and `mask`, of an embedding `embedding` [B, D]; differentiable with respect to `image`. A
+            detector's takes uint8 [B, H, W, 3] of any size, see `kapps.exporting.detection`.
+        steps_function: the signature `steps` of a detector, else None.
         logits_function: the signature `logits`, likewise: `logits` [B, ..., N], which the last softmax or sigmoid
             takes; None for a model that ends in neither.
     """
 
     def __init__(self, loaded: Any, card: Card, path: Path, engine: str = "tensorflow"):
-        wanted = {*_SIGNATURES, *card.signatures}
+        is_detector = card.kind == "detection"  # it takes images as they are
+        wanted = {*_SIGNATURES, *([] if is_detector else ["preprocess"]), *card.signatures}
         absent = sorted(name for name in wanted if name not in loaded.signatures)
         if absent:
             raise SavedModelError(
@@ -122,16 +130,17 @@ class Predictor(Generic[AnswerT]):
             )
         self._loaded = loaded  # owns the variables that the signatures only refer to
         self._bytes_function = loaded.signatures["serving_default"]
-        self._preprocess_function = loaded.signatures["preprocess"]
+        self._preprocess_function = None if is_detector else loaded.signatures["preprocess"]
         self._features_function = loaded.signatures["features"] if card.features else None
         self.tensor_function = loaded.signatures["serving_tensors"]
         self.logits_function = loaded.signatures["logits"] if "logits" in card.signatures else None
+        self.steps_function = loaded.signatures["steps"] if "steps" in card.signatures else None
         self.card = card
         self.labels = card.labels
         self.path = path
         self._kind = answers.kind_of(card)
         numbers = self.tensor_function.structured_outputs[self._kind.numbers].shape
-        if card.kind != "embedding" and numbers[-1] != len(self.labels):
+        if card.kind not in ("embedding", "detection") and numbers[-1] != len(self.labels):
             raise SavedModelError(
                 f"{path} has {numbers[-1]} outputs but its card {len(self.labels)} labels: export it again"
             )
@@ -144,6 +153,11 @@ class Predictor(Generic[AnswerT]):
         )
 
     def __repr__(self) -> str:
+        if self.card.kind == "detection":
+            return (
+                f"<Predictor {self.card.name} version {self.card.version}: {self.card.architecture}, any image -> "
+                f"up to {self.card.top_k} objects of {len(self.labels)} classes, from {self.path}>"
+            )
         size = "x".join(map(str, self.card.input["shape"]))
         pixels, count = self._outputs
         what = f"{count} classes ({self.card.scores})" if self.labels else f"{count} numbers"
@@ -195,7 +209,11 @@ class Predictor(Generic[AnswerT]):
         """What the network gets to see: float32 [B, h, w, c]; B = 1 for one image.
 
         Arguments and errors as in a call.
+
+        Raises:
+            SavedModelError: the model is a detector, which takes images of any size as they are.
         """
+        self._check_one_size("images become what the network takes")
         return np.concatenate([self._preprocessed(batch).numpy() for batch in _all(images)])
 
     def features(self, images: OneImage | Sequence[OneImage]) -> dict[str, np.ndarray]:
@@ -222,7 +240,9 @@ class Predictor(Generic[AnswerT]):
 
         Raises:
             ImageError: another shape or type.
+            SavedModelError: the model is a detector.
         """
+        self._check_one_size("scores are computed")
         shape = tuple(self.card.input["shape"])
         if batch.dtype != np.float32 or batch.shape[1:] != shape:
             raise ImageError(
@@ -230,6 +250,13 @@ class Predictor(Generic[AnswerT]):
                 f"{list(batch.shape)}: take what preprocess() gives"
             )
         return self._engine.network(batch)
+
+    def _check_one_size(self, what: str) -> None:
+        if self._preprocess_function is None:
+            raise SavedModelError(
+                f"expected a model for images of one size, {self.path} is a detector, in whose graph {what}: call it "
+                "with the image, or its tensor_function with uint8 pixels"
+            )
 
     def _preprocessed(self, batch: list[tuple[bytes, str]]) -> Any:
         return self._run(self._preprocess_function, batch)["image"]
@@ -251,7 +278,7 @@ class Predictor(Generic[AnswerT]):
         except tf.errors.InvalidArgumentError as error:
             if len(batch) > 1:
                 for image in batch:
-                    self._run(self._preprocess_function, [image])
+                    self._run(self._preprocess_function or function, [image])
             raise ImageError(
                 f"{batch[0][1]} is damaged or cut off and cannot be decoded: give a whole image ({_first_words(error)})"
             ) from error

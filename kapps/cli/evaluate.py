@@ -1,9 +1,10 @@
-"""`kapps evaluate MODEL DATA`: how often a model is right, per class, and what it takes for what."""
+"""`kapps evaluate MODEL DATA`: how often a model is right, per class, and what it takes for what; a detector's average
+precision."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +20,13 @@ def command(
     model: Annotated[
         str, typer.Argument(help="An exported model (saved_models/NAME), the folder of a run, or a .keras file.")
     ],
-    data: Annotated[str, typer.Argument(help="A data set's name, a folder of images by class, or a .npz file.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A data set's name, a folder of images by class, or a .npz file; for a detector a folder in Pascal "
+            "VOC's form or a COCO file."
+        ),
+    ],
     split: Annotated[str, typer.Option(help="Which part, in TFDS' words: test, train[:1000], ...")] = "test",
     data_dir: Annotated[Path | None, typer.Option(help="Where TensorFlow Datasets keeps its sets.")] = None,
     preprocessing: Annotated[
@@ -40,6 +47,9 @@ def command(
         result = kapps.evaluate(model, data, split=split, data_dir=data_dir, preprocessing=steps, batch_size=batch_size)
     if as_json:
         print_json(result)
+        return
+    if "AP50" in result:
+        _print_detection(result)
         return
     classes = list(result["per_class"])
     print_facts(
@@ -70,6 +80,28 @@ def command(
             ((name, *row) for name, row in zip(classes, result["confusion"], strict=True)),
             right=classes,
         )
+
+
+def _print_detection(result: dict[str, Any]) -> None:
+    print_facts(
+        {
+            "AP": _percent(result["AP"]),
+            "AP50": _percent(result["AP50"]),
+            "AP75": _percent(result["AP75"]),
+            "VOC's AP": _percent(result["VOC_AP"]),
+            "images": f"{result['num_examples']:,}",
+            "seconds an image": f"{result['seconds_an_image']:.3f}",
+        }
+    )
+    typer.echo()
+    print_table(
+        ("class", "AP", "AP50", "boxes"),
+        (
+            (name, _percent(figures["AP"]), _percent(figures["AP50"]), f"{figures['count']:,}")
+            for name, figures in result["per_class"].items()
+        ),
+        right=("AP", "AP50", "boxes"),
+    )
 
 
 def _percent(share: float | None) -> str:

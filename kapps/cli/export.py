@@ -19,7 +19,7 @@ from kapps.errors import RecipeError, WeightsError
 if TYPE_CHECKING:
     import keras
 
-    from kapps.training.recipe import Recipe
+    from kapps.training.recipe import DetectionRecipe, Recipe
 
 
 def command(
@@ -84,6 +84,20 @@ def command(
     load_tensorflow()
     if weights is None and not model.exists() and str(model) in catalog.list_models():
         raise RecipeError(f"{model} is an architecture: say with --weights which weights, see `kapps weights list`")
+    if (model / "detector.json").is_file():
+        for name, given in (
+            ("labels", labels),
+            ("preprocessing", preprocessing),
+            ("weights", weights),
+            ("features", features),
+            ("activation", activation),
+            ("format", formats),
+            ("quantize", quantize or None),
+        ):
+            if given is not None:
+                raise RecipeError(f"--{name} is not for a detector, and {model} holds one: leave it out")
+        _export_detector(model, path, version, licence, limit, optimize=optimize, as_json=as_json)
+        return
     if weights is not None:
         arguments = _from_catalogue(str(model), weights, labels, preprocessing)
     elif (model / "recipe.json").is_file():
@@ -138,6 +152,48 @@ def command(
         print_json(result)
     else:
         print_facts({key: ", ".join(value) if isinstance(value, list) else value for key, value in result.items()})
+
+
+def _export_detector(
+    run: Path,
+    path: Path,
+    version: int | None,
+    licence: str | None,
+    limits: list[str] | None,
+    *,
+    optimize: bool,
+    as_json: bool,
+) -> None:
+    """A trained detector, with what its run folder knows of it."""
+    metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else None
+    with waiting(f"exporting to {path}"):
+        from kapps.tasks.detection.network_detector import NetworkDetector
+        from kapps.training.recipe import DetectionRecipe, load_recipe
+
+        card: dict[str, Any] = {}
+        if metrics is not None:
+            recipe = load_recipe(run / "recipe.json")
+            assert isinstance(recipe, DetectionRecipe)  # beside a detector
+            measured_on = f"{recipe.data.name}, {recipe.data.test}, {metrics['test']['num_examples']:,} images"
+            card = {
+                "title": recipe.title,
+                "data": f"{recipe.data.name}, {recipe.data.train}",
+                "data_licence": metrics["licence"],
+                "command": _command(recipe),
+                "metrics": {
+                    f"test {name}": {"value": metrics["test"][name], "data": measured_on} for name in ("AP50", "AP")
+                },
+            }
+        card |= {"licence": licence} if licence is not None else {}
+        card |= {"limits": limits} if limits else {}
+        detector = NetworkDetector.load(run)
+        folder = detector.export(path, version=version, card=card, optimize=optimize)
+    result = {"path": str(folder), "name": folder.parent.name, "version": int(folder.name)}
+    shown = {**result, "labels": list(detector.class_names)}
+    if as_json:
+        print_json(shown)
+    else:
+        print_facts({key: ", ".join(value) if isinstance(value, list) else value for key, value in shown.items()})
 
 
 def _from_catalogue(name: str, weights: str, labels: str | None, preprocessing: Path | None) -> dict[str, Any]:
@@ -212,13 +268,13 @@ def _from_run(run: Path) -> dict[str, Any]:
     }
 
 
-def _command(recipe: Recipe) -> str:
+def _command(recipe: Recipe | DetectionRecipe) -> str:
     """What reproduces the run: the recipe's name where it is one of ours and only the seed differs, else its file."""
-    from kapps.training.recipe import Recipe, list_recipes, load_recipe
+    from kapps.training.recipe import list_recipes, load_recipe
 
     for name in list_recipes():
         ours = load_recipe(name)
-        if isinstance(ours, Recipe) and dataclasses.replace(ours, seed=recipe.seed) == recipe:
+        if type(ours) is type(recipe) and dataclasses.replace(ours, seed=recipe.seed) == recipe:
             return f"kapps train {name} --seed {recipe.seed}"
     return "kapps train recipe.json"
 

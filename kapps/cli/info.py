@@ -19,12 +19,15 @@ def command(
         str,
         typer.Argument(
             help="The architecture's name, as `kapps list` shows it.",
-            autocompletion=lambda: catalog.list_models(),
+            autocompletion=lambda: [*catalog.list_models(), *catalog.list_detectors()],
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show one architecture: figures, paper and how its file describes it."""
+    """Show one architecture or detector: figures, paper and how its file describes it."""
+    if name in catalog.list_detectors():
+        _show_detector(catalog.detector_info(name), as_json=as_json)
+        return
     entry = catalog.info(name)
     description = module_docstring(entry.module)
     if as_json:
@@ -42,6 +45,26 @@ def command(
             "classes": entry.num_classes,
             "parameters": f"{entry.params:,} ({entry.params_source})",
             "FLOPs": f"{catalog.flops(name):,} for one input" if catalog.flops(name) else "not counted",
+            "file": entry.module.replace(".", "/") + ".py",
+        }
+    )
+    typer.echo("\n" + description)
+
+
+def _show_detector(entry: catalog.DetectorEntry, *, as_json: bool) -> None:
+    description = module_docstring(entry.module)
+    if as_json:
+        print_json({**asdict(entry), "description": description})
+        return
+    print_facts(
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "year": entry.year,
+            "paper": entry.paper,
+            "url": entry.url,
+            "task": "detection",
+            **({"weights": ", ".join(entry.weights)} if entry.weights else {}),
             "file": entry.module.replace(".", "/") + ".py",
         }
     )

@@ -1,4 +1,4 @@
-"""`kapps list`: the catalogue, or the part of it that matches."""
+"""`kapps list`: the catalogue, or the part of it that matches. As JSON it has the detectors with `--task detection`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,31 @@ from kapps.cli.console import AsJson, print_json, print_table
 
 def command(
     pattern: Annotated[str, typer.Argument(help="A shell pattern, e.g. 'lenet*'.")] = "*",
-    task: Annotated[str | None, typer.Option(help="Only architectures for this task, e.g. classification.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Only what is for this task, e.g. classification or detection.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the architectures."""
-    entries = [catalog.info(name) for name in catalog.list_models(pattern, task=task)]
+    """List the architectures, and the detectors that are built on them."""
+    detectors = [catalog.detector_info(name) for name in catalog.list_detectors(pattern) if task in (None, "detection")]
+    entries = [] if task == "detection" else [catalog.info(name) for name in catalog.list_models(pattern, task=task)]
     if as_json:
-        print_json([asdict(entry) for entry in entries])
+        print_json([asdict(entry) for entry in (detectors if task == "detection" else entries)])
         return
+    if entries or not detectors:
+        _print_architectures(entries)
+    if detectors:
+        if entries:
+            typer.echo()
+        print_table(
+            ("detector", "title", "year", "weights"),
+            ((entry.name, entry.title, entry.year, ", ".join(entry.weights)) for entry in detectors),
+            right=("year",),
+            fold=("title",),
+        )
+
+
+def _print_architectures(entries: list[catalog.Entry]) -> None:
     print_table(
         ("name", "title", "year", "params", "input", "task"),
         (

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kapps.predict import Predictor
 
 _TOP = 5  # classes, or numbers of an embedding, that a line shows unless said otherwise
+_LEAST_SCORE = 0.5  # of an object that is shown unless said otherwise
 _MOST_EXPLAINED = 12  # rows of the figure: more cannot be looked at
 
 
@@ -25,7 +26,9 @@ def command(
     files: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns such as 'scans/*.png'.")],
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="How many classes to show an image, the first ones first; 5, of a segmentation all."),
+        typer.Option(
+            min=1, help="How many classes to show an image, the first ones first; 5. Of other kinds of models all."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -33,6 +36,15 @@ def command(
             help="Of a segmentation: write the mask, one colour a class, as a .png as large as the image whose pixels "
             "are the classes' indices (255: not seen). For several images a folder."
         ),
+    ] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a detector: the image with what was found in frames, as a .png. For several images a folder."
+        ),
+    ] = None,
+    score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of a detector: show what has at least this score; 0.5.")
     ] = None,
     explain: Annotated[
         Path | None, typer.Option(help="Also draw which pixels mattered, into this .png, .pdf or .svg file.")
@@ -46,7 +58,8 @@ def command(
     """Tell what an exported model sees in images.
 
     A segmentation answers with the classes in the image, their shares of its pixels and their colours in --out; --json
-    names the written mask, it does not print it. An embedding answers with its numbers.
+    names the written mask, it does not print it. An embedding answers with its numbers, a detector with the objects
+    that it found: label, score, and left, top, right and bottom in pixels.
 
     A file that cannot be read is told on stderr and the others are answered all the same; the exit code is then 2.
     """
@@ -55,7 +68,8 @@ def command(
     paths, missing = image_files(files)
     if explain is not None and len(paths) > _MOST_EXPLAINED:
         raise OutputError(f"--explain draws at most {_MOST_EXPLAINED} images, got {len(paths)}: name fewer")
-    masks = {} if out is None else _mask_files(paths, out)
+    masks = {} if out is None else _picture_files(paths, out, "mask")
+    drawings = {} if draw is None else _picture_files(paths, draw, "drawing")
     for error in missing:
         print_error(error)
     bad = len(missing)
@@ -66,13 +80,21 @@ def command(
 
         predictor = kapps.load(model, engine=engine)
         kind = predictor.card.kind
-        for option, given, right in (("explain", explain, "classification"), ("out", out, "segmentation")):
+        for option, given, right in (
+            ("explain", explain, "classification"),
+            ("out", out, "segmentation"),
+            ("draw", draw, "detection"),
+            ("score", score, "detection"),
+        ):
             if given is not None and kind != right:
                 raise RecipeError(f"--{option} is for a {right}, and {model} is of the kind {kind}: leave it out")
         with progress("predicting", len(paths)) as advance:
             for path in paths:
                 try:
-                    answers.append(_ANSWERS[kind](predictor, path, top, masks.get(path)))
+                    if kind == "detection":
+                        answers.append(_detected(predictor, path, top, score, drawings.get(path)))
+                    else:
+                        answers.append(_ANSWERS[kind](predictor, path, top, masks.get(path)))
                 except KappsError as error:
                     bad += 1
                     print_error(error if str(path) in str(error) else f"{path}: {error}")
@@ -87,22 +109,22 @@ def command(
         raise typer.Exit(2)
 
 
-def _mask_files(images: list[Path], out: Path) -> dict[Path, Path]:
-    """Where the mask of each image goes: into the file, or where there are several images into the folder.
+def _picture_files(images: list[Path], out: Path, what: str) -> dict[Path, Path]:
+    """Where the picture of each image goes: into the file, or where there are several images into the folder.
 
     Raises:
-        OutputError: it cannot be written, or two masks would have one name.
+        OutputError: it cannot be written, or two pictures would have one name.
     """
     if len(images) == 1 and not out.is_dir():
         return {images[0]: check_writable(out, suffixes=(".png",))}
     if out.suffix or out.is_file():
-        raise OutputError(f"expected a folder for the masks of {len(images)} images, got {out}: name a folder")
+        raise OutputError(f"expected a folder for the {what}s of {len(images)} images, got {out}: name a folder")
     names: dict[str, Path] = {}
     for image in images:
         other = names.setdefault(f"{image.stem}.png", image)
         if other != image:
-            raise OutputError(f"the masks of {other} and {image} would both be {image.stem}.png: predict them apart")
-    check_writable((out if out.is_dir() else out.parent) / "mask.png")
+            raise OutputError(f"the {what}s of {other} and {image} would both be {image.stem}.png: predict them apart")
+    check_writable((out if out.is_dir() else out.parent) / f"{what}.png")
     return {image: out / name for name, image in names.items()}
 
 
@@ -137,6 +159,24 @@ def _segmented(predictor: Predictor, path: Path, top: int | None, out: Path | No
         "classes": [{**region, "colour": colours[region["label"]]} for region in answer["classes"][:top]],
         "mask": None if out is None else str(out),
     }
+
+
+def _detected(
+    predictor: Predictor, path: Path, top: int | None, score: float | None, drawing: Path | None
+) -> dict[str, Any]:
+    """What was found in one image; the image with its frames goes into a file, or nowhere."""
+    least = _LEAST_SCORE if score is None else score
+    objects = [found for found in predictor(path) if found["score"] >= least][:top]
+    if drawing is not None:
+        from PIL import Image
+
+        from kapps.boxes.drawing import draw
+        from kapps.data.images import read_image
+
+        drawing.parent.mkdir(exist_ok=True)
+        with written_whole(drawing) as part:
+            Image.fromarray(draw(read_image(path), objects, predictor.labels)).save(part, format="PNG")
+    return {"file": str(path), "objects": objects, "drawing": None if drawing is None else str(drawing)}
 
 
 def _embedded(predictor: Predictor, path: Path, _top: int | None, _out: Path | None) -> dict[str, Any]:
@@ -183,8 +223,33 @@ def _print_embedded(answers: list[dict[str, Any]]) -> None:
     )
 
 
+def _print_detected(answers: list[dict[str, Any]]) -> None:
+    """A row for every object; an image without any has a row that says so."""
+    nothing = {"label": "nothing", "score": None, "box": ()}
+    print_table(
+        ("file", "label", "score", "left", "top", "right", "bottom"),
+        (
+            (
+                answer["file"],
+                found["label"],
+                "" if found["score"] is None else f"{found['score']:.2%}",
+                *(f"{side:.1f}" for side in found["box"] or ()),
+                *([""] * (4 - len(found["box"]))),
+            )
+            for answer in answers
+            for found in answer["objects"] or [nothing]
+        ),
+        right=("score", "left", "top", "right", "bottom"),
+    )
+
+
 _ANSWERS = {"classification": _classified, "segmentation": _segmented, "embedding": _embedded}
-_TABLES = {"classification": _print_classified, "segmentation": _print_segmented, "embedding": _print_embedded}
+_TABLES = {
+    "classification": _print_classified,
+    "segmentation": _print_segmented,
+    "embedding": _print_embedded,
+    "detection": _print_detected,
+}
 
 
 def _draw(predictor: Predictor, files: list[str], out: Path) -> None:

@@ -38,13 +38,13 @@ class Card:
         limits: what it should not be used for, where it is known to fail.
         params: number of weights, trainable and not.
         flops: operations for one input, counted as `flops_convention` says.
-        scores: what the numbers in `probabilities` are: `"softmax"` (they sum to 1), `"sigmoid"` (each in [0, 1], one
-            unit a class, they do not sum to 1) or `"unnormalised"` (higher is likelier, nothing more); `"embedding"`
-            where there are none.
+        scores: what the numbers in `probabilities` or `detection_scores` are: `"softmax"` (they sum to 1), `"sigmoid"`
+            (each in [0, 1], one unit a class, they do not sum to 1) or `"unnormalised"` (higher is likelier, nothing
+            more); `"embedding"` where there are none.
         labels: the class names in the order of `probabilities`; empty for an embedding.
-        top_k: how many classes the output `classes` holds.
+        top_k: how many classes the output `classes` holds; of a detection how many objects at most.
         input: {"encoded": formats, "preprocessing": what the graph does to a decoded image,
-            "shape": [h, w, c] and "dtype" of the preprocessed image}.
+            "shape": [h, w, c] and "dtype" of the preprocessed image, of a detection of the decoded one, null = any}.
         signatures: name -> {"inputs": {name: {"dtype", "shape"}}, "outputs": the same}.
         features: the names that the signature `features` gives; may be empty.
         sha256: relative path -> sha256 of every file of the version but this card.
@@ -86,9 +86,10 @@ class Card:
 
     @property
     def kind(self) -> str:
-        """`"classification"`, `"segmentation"` or `"embedding"`: what the outputs of the signatures are."""
+        """`"classification"`, `"segmentation"`, `"embedding"` or `"detection"`: what the signatures' outputs are."""
         outputs = self.signatures.get("serving_tensors", {}).get("outputs", {})
-        return "embedding" if "embedding" in outputs else "segmentation" if "mask" in outputs else "classification"
+        telling = {"embedding": "embedding", "mask": "segmentation", "detection_boxes": "detection"}
+        return next((kind for output, kind in telling.items() if output in outputs), "classification")
 
     def to_json(self) -> str:
         """The card as it lies in `card.json`."""
@@ -205,7 +206,7 @@ def _check_metric(name: str, metric: Any, command: str) -> dict[str, Any]:
 
 
 def _page(card: Card) -> str:
-    size = " x ".join(str(n) for n in card.input["shape"])
+    size = " x ".join("any" if n is None else str(n) for n in card.input["shape"])
     more = f", ... ({len(card.labels)} in all)" if len(card.labels) > 20 else ""
     labels = f"\nLabels: {', '.join(card.labels[:20])}{more}\n" if card.labels else ""
     metrics = "\n".join(
@@ -256,7 +257,7 @@ answer = predictor("image.png")
 Command line:
 
 ```sh
-kapps predict {card.name} image.png{" --out mask.png" if card.kind == "segmentation" else ""}
+kapps predict {card.name} image.png{_WRITTEN.get(card.kind, "")}
 ```
 
 TensorFlow Serving, from the folder above this one:
@@ -276,7 +277,11 @@ The graph does the rest:
 
 {preprocessing}
 
-`serving_tensors` takes {card.input["dtype"]} images of {size} on which that was done already.
+{
+        _TAKES.get(
+            card.kind, "`serving_tensors` takes {dtype} images of {size} on which that was done already."
+        ).format(dtype=card.input["dtype"], size=size)
+    }
 
 | signature | takes | gives |
 | --- | --- | --- |
@@ -300,11 +305,17 @@ Made {card.created} by {made}. The sha256 of every file is in `card.json`; it sh
 """
 
 
+_TAKES = {"detection": "`serving_tensors` takes {dtype} images of one size, any, as they were decoded."}
+
+# What the command line may write besides.
+_WRITTEN = {"segmentation": " --out mask.png", "detection": " --draw found.png"}
+
 # The last line of the example in Python.
 _SHOWN = {
     "classification": 'print(answer["label"], answer["score"])',
     "segmentation": 'print(answer["classes"], answer["mask"].shape)',
     "embedding": 'print(answer["embedding"])',
+    "detection": 'print([found for found in answer if found["score"] >= 0.5])',
 }
 
 
@@ -318,6 +329,12 @@ def _outputs(card: Card) -> str:
     }[card.scores]
     if card.kind == "embedding":
         return "`embedding` holds no scores: what counts is how near the embeddings of two images are."
+    if card.kind == "detection":
+        return (
+            "`detection_boxes` are the best first: top, left, bottom and right as parts of the image's height and "
+            f"width (`rel_yxyx`). `detection_scores` are {scores}, `detection_classes` indices into the list of labels "
+            "and `detection_class_names` the labels; behind `num_detections` all are empty."
+        )
     if card.kind == "segmentation":
         return (
             "`mask` is the index of each pixel's class in the list of labels, `confidence` its score. `classes` and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
@@ -28,11 +28,14 @@ def count_flops(model: keras.Model) -> int:
         model: one input of known shape but for the batch.
     """
     (image,) = model.inputs
-    graph = (
-        tf.function(lambda one: model(one, training=False))
-        .get_concrete_function(tf.TensorSpec((1, *image.shape[1:]), image.dtype))
-        .graph
+    return count_flops_of_call(
+        lambda one: model(one, training=False), tf.TensorSpec((1, *image.shape[1:]), image.dtype)
     )
+
+
+def count_flops_of_call(function: Callable[..., object], *inputs: tf.TensorSpec) -> int:
+    """Float operations of a function of tensors; those whose size is known only when it runs are not counted."""
+    graph = tf.function(function).get_concrete_function(*inputs).graph
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation()).with_empty_output().build()
     logger = tf.get_logger()
     level = logger.level

@@ -164,7 +164,7 @@ def export(
         raise RecipeError("the samples cannot be decoded: expected whole PNG, JPEG, GIF or BMP images") from None
 
     with staged_version(path, version, overwrite=overwrite) as staged:
-        with _quiet(), _as_os_errors():
+        with quiet(), as_os_errors():
             tf.saved_model.save(module, str(staged.folder), signatures=signatures)
             _bare(model).save(staged.folder / KERAS_FILE)
             warmup.write_warmup(staged.folder, path.name, _warmup_requests(encoded, images))
@@ -195,7 +195,7 @@ def export(
                 "shape": list(shape),
                 "dtype": "float32",
             },
-            signatures={name: _describe(function) for name, function in signatures.items()},
+            signatures={name: described(function) for name, function in signatures.items()},
             features=tuple(features),
             optimization=optimization,
             engines=engines,
@@ -298,7 +298,7 @@ def _check_samples(samples: Sequence[bytes | np.ndarray]) -> list[bytes]:
     encoded = []
     for sample in samples[: warmup.MOST // 2]:
         if isinstance(sample, np.ndarray) and sample.dtype == np.uint8 and sample.ndim in (2, 3):
-            encoded.append(_png(sample))
+            encoded.append(encoded_png(sample))
         elif isinstance(sample, bytes):
             encoded.append(sample)
         else:
@@ -314,10 +314,11 @@ def _made_up_samples(preprocessing: Preprocessing) -> list[bytes]:
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, format="JPEG")
-    return [_png(noise), file.getvalue()]
+    return [encoded_png(noise), file.getvalue()]
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def encoded_png(pixels: np.ndarray) -> bytes:
+    """uint8 [H, W], [H, W, 1] or [H, W, 3] as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(file, format="PNG")
     return file.getvalue()
@@ -467,7 +468,8 @@ def _check_round_trip(folder: Path, function: Callable[..., Any], probes: np.nda
         )
 
 
-def _describe(function: Any) -> dict[str, dict[str, dict[str, Any]]]:
+def described(function: Any) -> dict[str, dict[str, dict[str, Any]]]:
+    """Types and shapes of a concrete function's inputs and outputs, for the card."""
     _, inputs = function.structured_input_signature
     if not inputs:
         inputs = {spec.name: spec for spec in function.structured_input_signature[0]}
@@ -482,7 +484,7 @@ def _tensor(spec: tf.TensorSpec) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without TensorFlow's notes on what it writes where: the folder has another name a moment later."""
     logger = tf.get_logger()
     level = logger.level
@@ -494,7 +496,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_os_errors() -> Iterator[None]:
+def as_os_errors() -> Iterator[None]:
     """What TensorFlow and Keras' file formats raise when they cannot write, as the OSError that it is."""
     try:
         yield

@@ -8,7 +8,7 @@ import keras
 
 
 def score_anchors(
-    levels: Sequence[keras.KerasTensor], anchors: int
+    levels: Sequence[keras.KerasTensor], anchors: int, *, first_level: int = 2
 ) -> tuple[list[keras.KerasTensor], list[keras.KerasTensor]]:
     """The region proposal network on every level: how much each anchor looks like an object, and how to move it.
 
@@ -18,6 +18,7 @@ def score_anchors(
     Args:
         levels: [B, H, W, C], all of the same C; fine to coarse.
         anchors: at each place.
+        first_level: the logarithm of the first level's stride, by which levels are named.
 
     Returns:
         For each level its scores before any activation [B, H, W, anchors], the layers `rpn_scores2`, ..., and its
@@ -30,7 +31,7 @@ def score_anchors(
     scores = keras.layers.Conv2D(anchors, 1, kernel_initializer=_small(), dtype="float32", name="rpn_scores")
     deltas = keras.layers.Conv2D(4 * anchors, 1, kernel_initializer=_small(), dtype="float32", name="rpn_deltas")
     all_scores, all_deltas = [], []
-    for number, level in enumerate(levels, start=2):
+    for number, level in enumerate(levels, start=first_level):
         x = conv(level)
         # layers that only give each level's output its name
         all_scores.append(keras.layers.Identity(dtype="float32", name=f"rpn_scores{number}")(scores(x)))
@@ -58,11 +59,24 @@ def classify_regions(
     x = keras.layers.Reshape((-1, height * width * channels), name="box_flat")(regions)
     x = keras.layers.Dense(units, "relu", kernel_initializer="he_uniform", name="box_fc6")(x)
     x = keras.layers.Dense(units, "relu", kernel_initializer="he_uniform", name="box_fc7")(x)
-    options = {"dtype": "float32"}
-    scores = keras.layers.Dense(num_classes + 1, kernel_initializer=_small(), name="box_scores", **options)(x)
-    deltas = keras.layers.Dense(4 * (num_classes + 1), kernel_initializer=_small(0.001), name="box_deltas", **options)(
-        x
-    )
+    return score_boxes(x, num_classes)
+
+
+def score_boxes(x: keras.KerasTensor, num_classes: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The two sibling layers at the end: Girshick: "Fast R-CNN", ICCV 2015, section 2.1.
+
+    Args:
+        x: what is known of each region, [B, N, C].
+        num_classes: without the background, which comes last.
+
+    Returns:
+        Scores before the softmax [B, N, num_classes + 1], the layer `box_scores`, and deltas [B, N, 4 * (num_classes +
+        1)], the layer `box_deltas`; float32 under every dtype policy.
+    """
+    scores = keras.layers.Dense(num_classes + 1, kernel_initializer=_small(), dtype="float32", name="box_scores")(x)
+    deltas = keras.layers.Dense(
+        4 * (num_classes + 1), kernel_initializer=_small(0.001), dtype="float32", name="box_deltas"
+    )(x)
     return scores, deltas
 
 

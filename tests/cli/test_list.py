@@ -12,15 +12,16 @@ from kapps.cli.main import main
 
 def test_table_holds_every_architecture(capsys):
     assert main(["list"]) == 0
-    rows = capsys.readouterr().out.splitlines()[2:]
-    assert [row.split()[0] for row in rows] == kapps.list_models()
+    architectures, detectors = capsys.readouterr().out.split("\n\n")
+    assert [row.split()[0] for row in architectures.splitlines()[2:]] == kapps.list_models()
+    assert [row.split()[0] for row in detectors.splitlines()[2:]] == kapps.list_detectors()
 
 
 def test_in_a_pipe_no_line_is_wrapped_and_nothing_is_coloured(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    assert len(out.splitlines()) == len(kapps.list_models()) + 2
+    assert len(out.splitlines()) == 2 + len(kapps.list_models()) + 1 + 2 + len(kapps.list_detectors())
     assert "\x1b" not in out
     assert "…" not in out
 
@@ -49,6 +50,13 @@ def test_pattern_and_task(capsys):
     names = [entry["name"] for entry in json.loads(capsys.readouterr().out)]
     assert names == kapps.list_models("lenet*")
     assert names
+
+
+def test_detectors_alone(capsys):
+    assert main(["list", "--task", "detection", "--json"]) == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == kapps.list_detectors()
+    assert main(["list", "faster_rcnn*"]) == 0
+    assert capsys.readouterr().out.split()[0] == "detector"
 
 
 def test_json_has_every_field_of_an_entry(capsys):

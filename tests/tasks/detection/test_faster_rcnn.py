@@ -12,6 +12,7 @@ from kapps.tasks.detection.faster_rcnn import FasterRCNNConfig
 
 SMALL = FasterRCNNConfig(
     backbone="resnet18",
+    frozen="stage1",
     channels=16,
     units=32,
     proposals_before=50,
