@@ -27,6 +27,7 @@ PIXELS = "views/label_every_pixel.py"
 PERCEPTRON = "views/perceptron.py"
 SCENES = "views/scenes.py"
 CATALOGUE = "views/catalogue.py"
+FIND = "views/find_things.py"
 RESULTS = "views/results.py"
 TITLES = {
     READ: "Read a digit",
@@ -34,6 +35,7 @@ TITLES = {
     TEACH: "Teach it yours",
     WHY: "Why?",
     PIXELS: "Label every pixel",
+    FIND: "Find things",
     PERCEPTRON: "The perceptron",
     SCENES: "Scenes",
     CATALOGUE: "Catalogue",
