@@ -1273,6 +1273,46 @@ class DetectorEntry:
 
 DETECTORS: tuple[DetectorEntry, ...] = (
     DetectorEntry(
+        name="overfeat_detector",
+        module="kapps.tasks.detection.overfeat_detector",
+        title="OverFeat: windows, and boxes merged",
+        year=2013,
+        paper="Sermanet et al.: OverFeat, ICLR 2014, sec. 4 and 5",
+        url="https://arxiv.org/abs/1312.6229",
+    ),
+    DetectorEntry(
+        name="rcnn",
+        module="kapps.tasks.detection.rcnn",
+        title="R-CNN: regions with CNN features",
+        year=2014,
+        paper="Girshick et al.: Rich feature hierarchies, CVPR 2014",
+        url="https://arxiv.org/abs/1311.2524",
+    ),
+    DetectorEntry(
+        name="sppnet",
+        module="kapps.tasks.detection.spp_detector",
+        title="SPP-net: one map, a pyramid of every region",
+        year=2014,
+        paper="He et al.: Spatial pyramid pooling in deep convolutional networks, ECCV 2014, sec. 4",
+        url="https://arxiv.org/abs/1406.4729",
+    ),
+    DetectorEntry(
+        name="fast_rcnn",
+        module="kapps.tasks.detection.fast_rcnn",
+        title="Fast R-CNN",
+        year=2015,
+        paper="Girshick: Fast R-CNN, ICCV 2015",
+        url="https://arxiv.org/abs/1504.08083",
+    ),
+    DetectorEntry(
+        name="yolo",
+        module="kapps.tasks.detection.yolo",
+        title="YOLO: you only look once",
+        year=2015,
+        paper="Redmon et al.: You only look once, CVPR 2016, sec. 2",
+        url="https://arxiv.org/abs/1506.02640",
+    ),
+    DetectorEntry(
         name="faster_rcnn_resnet50_c4",
         module="kapps.tasks.detection.faster_rcnn",
         title="Faster R-CNN, ResNet-50 C4",

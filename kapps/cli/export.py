@@ -167,6 +167,7 @@ def _export_detector(
     """A trained detector, with what its run folder knows of it."""
     metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else None
     with waiting(f"exporting to {path}"):
+        from kapps.tasks.detection.create import load_detector
         from kapps.tasks.detection.network_detector import NetworkDetector
         from kapps.training.recipe import DetectionRecipe, load_recipe
 
@@ -186,7 +187,11 @@ def _export_detector(
             }
         card |= {"licence": licence} if licence is not None else {}
         card |= {"limits": limits} if limits else {}
-        detector = NetworkDetector.load(run)
+        detector = load_detector(run)
+        if not isinstance(detector, NetworkDetector):
+            raise RecipeError(
+                f"{run} holds a {detector.name}, which is no single network: only Faster R-CNN is exported"
+            )
         folder = detector.export(path, version=version, card=card, optimize=optimize)
     result = {"path": str(folder), "name": folder.parent.name, "version": int(folder.name)}
     shown = {**result, "labels": list(detector.class_names)}

@@ -148,8 +148,8 @@ def _read(path: Path) -> _Content:
         raise DataError(f"{path}: expected JSON, it cannot be read as such ({error}): write it again") from error
     keys = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
-        found = ", ".join(list(content)[:10]) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path}: expected the lists images, annotations and categories, found {found[:200] or 'none'}")
+        found = _shown(list(content)) if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{path}: expected the lists images, annotations and categories, found {found}")
 
     categories: dict[int, str] = {}
     for number, entry in enumerate(content["categories"]):

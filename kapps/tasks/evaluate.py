@@ -71,9 +71,9 @@ def _detector(model: Any) -> Detector | Predictor | None:
     if isinstance(model, str | Path):
         path = Path(model)
         if (path / "detector.json").is_file():
-            from kapps.tasks.detection.network_detector import NetworkDetector
+            from kapps.tasks.detection.create import load_detector
 
-            return NetworkDetector.load(path)
+            return load_detector(path)
         is_exported = path.is_dir() and not (path / "recipe.json").is_file()
         if is_exported and Card.read(version_folder(path) / "card.json").kind == "detection":
             return load_predictor(path)

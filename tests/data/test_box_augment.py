@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kapps.data import load_boxes
 from kapps.data.box_augment import BoxAugment
 from kapps.errors import RecipeError
 
@@ -165,3 +166,21 @@ def test_bad_values(field, value):
         BoxAugment(**{field: value})
     assert "\n" not in str(error.value)
     assert dataclasses.replace(BoxAugment(), scale=[1, 1]).scale == (1, 1)
+
+
+def test_in_batches():
+    def prepare(image):
+        return tf.cast(image, tf.float32), tf.cast(tf.shape(image)[:2], tf.float32)
+
+    data = load_boxes("scene_boxes", "train[:8]")
+    batches = data.batches(8, prepare, shuffle_seed=1, start_epoch=3, augment=BoxAugment())
+    plain = data.batches(8, prepare, shuffle_seed=1, start_epoch=3)
+    ((inputs, targets),) = batches
+    ((before, _),) = plain
+    assert inputs["image"].shape == (8, 128, 128, 3)
+    assert not np.array_equal(inputs["image"], before["image"])
+    boxes = targets["boxes"][targets["valid"]].numpy()
+    assert len(boxes) > 5
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+    assert ((boxes >= 0) & (boxes <= 128)).all()
+    assert targets["classes"].shape == targets["boxes"].shape[:2]

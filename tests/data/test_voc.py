@@ -231,6 +231,19 @@ def test_the_size_of_another_image(tmp_path):
     refused(tmp_path, "a.xml line 2: expected the size of .*a.png, 20x10, found 10x20")
 
 
+def test_a_photo_that_is_turned_by_its_orientation(tmp_path):
+    """Size and boxes are those of the upright image."""
+    upright = "<size><width>10</width><height>20</height></size>"
+    add(tmp_path, "a", page(thing("cat", 1, 1, 10, 20), size=upright), suffix=".jpg")
+    refused(tmp_path, "expected the size of .*a.jpg, 20x10, found 10x20")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 10)).save(tmp_path / "JPEGImages" / "a.jpg", exif=exif)
+    ((image, targets),) = examples(load_boxes(tmp_path))
+    assert image.shape == (20, 10, 3)
+    assert targets["boxes"].tolist() == [[0, 0, 10, 20]]
+
+
 def test_images_and_annotations_belong_together(pets):
     Image.new("L", (20, 10)).save(pets / "JPEGImages" / "more.png")
     assert load_boxes(pets).notes == ("left out 1 images without an annotation of the same name",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -12,6 +13,7 @@ import pytest
 
 from kapps.boxes.overlap import iou
 from kapps.tasks.detection import faster_rcnn
+from kapps.tasks.detection.trained_detector import one_image
 from kapps.weights.key_maps.faster_rcnn import SEEDED_SCALES
 from kapps.weights.seeded import seeded_positions, seeded_tensor
 
@@ -83,7 +85,10 @@ def compare(model, config, size):
     assert max(distances.values()) < 1e-4, distances
 
     # all of the network and its post-processing
-    found = {name: value.numpy() for name, value in faster_rcnn.detector(model, config)(image(size)).items()}
+    found = {
+        name: value.numpy()
+        for name, value in one_image(model, partial(faster_rcnn.prepare, config))(image(size)).items()
+    }
     count = int(found["num_detections"])
     assert count == len(stored["boxes"]) > 20
     np.testing.assert_allclose(found["detection_scores"][:count], stored["scores"], atol=1e-4)

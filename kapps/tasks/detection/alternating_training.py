@@ -7,28 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from kapps.tasks.detection.faster_rcnn import FasterRCNNConfig
 from kapps.tasks.detection.joint_training import JointTraining
 from kapps.training.callbacks import read_log, written_whole
-from kapps.training.loop import fit_resumable
-
-STEPS = ("proposals", "boxes", "proposals, trunk fixed", "boxes, trunk fixed")
 
 
 def fit_alternating(
     network: keras.Model,
     config: FasterRCNNConfig,
-    batches: Callable[[int], tf.data.Dataset],
-    folder: Path,
+    learn: Callable[[keras.Model, Path | None], list[dict[str, float]]],
+    folder: Path | None,
     *,
-    make_optimizer: Callable[[], keras.optimizers.Optimizer],
-    title: str,
     seed: int,
-    epochs: int,
-    steps: int,
-    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Ren, He, Girshick, Sun: "Faster R-CNN", NIPS 2015, section 3.2, "4-Step Alternating Training".
 
@@ -39,14 +30,9 @@ def fit_alternating(
     Args:
         network: of `faster_rcnn.build`; has learned afterwards.
         config: of the network.
-        batches: the number of the first epoch -> an endless stream of training batches from there on.
-        folder: holds a folder for each step; called again with it, the training goes on where it was.
-        make_optimizer: a fresh optimiser for a step.
-        title: of the progress bar.
+        learn: lets one `JointTraining` learn, in a folder from which it goes on where it was.
+        folder: holds a folder for each step; None = nothing is kept.
         seed: of the samples.
-        epochs: of each step.
-        steps: batches an epoch.
-        progress: show a bar (on stderr).
 
     Returns:
         One row an epoch, all steps after each other; `step` is the step's number from 1.
@@ -61,30 +47,20 @@ def fit_alternating(
         lambda: JointTraining(network, config, seed=seed, learn="boxes", shared=False),
     )
     rows: list[dict[str, Any]] = []
-    for number, (name, make) in enumerate(zip(STEPS, learners, strict=True), start=1):
+    for number, make in enumerate(learners, start=1):
         if number == 3:
             for head in heads:
                 network.get_layer(head).set_weights(proposer.get_layer(head).get_weights())
         learner = make()
-        learner.compile(optimizer=make_optimizer(), jit_compile=False)
-        place = folder / f"step{number}"
-        place.mkdir(parents=True, exist_ok=True)
-        done = place / "done.weights.h5"
-        if done.exists():
+        place = None if folder is None else folder / f"step{number}"
+        done = None if place is None else place / "done.weights.h5"
+        if place is not None and done is not None and done.exists():
             learner.load_weights(done)
             found = read_log(place / "log.csv")
         else:
-            found = fit_resumable(
-                learner,
-                batches,
-                place,
-                title=f"{title}: {name}",
-                seed=seed,
-                epochs=epochs,
-                steps=steps,
-                progress=progress,
-            )
-            with written_whole(done) as part:
-                learner.save_weights(part)
+            found = learn(learner, place)
+            if done is not None:
+                with written_whole(done) as part:
+                    learner.save_weights(part)
         rows += [{"step": number, **row} for row in found]
     return rows

@@ -5,17 +5,37 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from kapps.catalog import detector_info
 from kapps.create import override
 from kapps.data.preprocessing import Preprocessing
-from kapps.errors import RecipeError
-from kapps.tasks.detection import faster_rcnn
+from kapps.errors import RecipeError, UnknownNameError, WeightsError
+from kapps.tasks.detection import fast_rcnn, faster_rcnn, overfeat_detector, rcnn, spp_detector, yolo
+from kapps.tasks.detection.fast_rcnn import FastRCNN
 from kapps.tasks.detection.network_detector import NetworkDetector
+from kapps.tasks.detection.overfeat_detector import OverFeatDetector
+from kapps.tasks.detection.rcnn import RCNN
+from kapps.tasks.detection.spp_detector import SPPDetector
+from kapps.tasks.detection.trained_detector import TrainedDetector
+from kapps.tasks.detection.yolo_detector import YoloDetector
 from kapps.weights import sources
 from kapps.weights.coco import coco_labels
 from kapps.weights.download import Progress
+
+# module of the catalogue's table -> the module with VARIANTS and `build`, and the detector that its networks make
+_KINDS: dict[str, tuple[ModuleType, type[TrainedDetector]]] = {
+    module.__name__: (module, kind)
+    for module, kind in (
+        (rcnn, RCNN),
+        (spp_detector, SPPDetector),
+        (fast_rcnn, FastRCNN),
+        (faster_rcnn, NetworkDetector),
+        (overfeat_detector, OverFeatDetector),
+        (yolo, YoloDetector),
+    )
+}
 
 
 def create_detector(
@@ -28,8 +48,8 @@ def create_detector(
     box_format: str = "xyxy",
     config: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> NetworkDetector:
-    """A detector of the R-CNN family.
+) -> TrainedDetector:
+    """A detector: one of the R-CNN family, OverFeat or YOLO.
 
     Args:
         name: one of `kapps.list_detectors()`.
@@ -38,8 +58,8 @@ def create_detector(
         backbone_weights: what the backbone starts from, as `create_backbone` takes it: `"imagenet"` or a file. How
             pixels are scaled follows from them where their publisher says it; else `config` says it (`mean`, `std`,
             `channel_order`).
-        weights: of the whole detector: `"coco"`, or a file of torchvision's names. Classes other than the file's get
-            fresh outputs.
+        weights: of a Faster R-CNN as a whole: `"coco"`, or a file of torchvision's names. Classes other than the file's
+            get fresh outputs.
         box_format: of the boxes that calling the detector returns, one of Keras' names.
         config: values for fields of the detector's configuration, e.g. `{"shorter_side": 480}`.
         progress: called while weights are fetched, with (bytes so far, bytes in all or None).
@@ -49,27 +69,44 @@ def create_detector(
         RecipeError: no classes and no weights, or a config field that does not exist or has a wrong type.
         WeightsError: a file is missing, damaged or does not fit.
     """
-    detector_info(name)
+    module, kind = _KINDS[detector_info(name).module]
+    if weights is not None and module is not faster_rcnn:
+        raise RecipeError(f"{name}: nobody publishes weights of all of it: give backbone_weights, or none")
     if classes is None:
         if weights != "coco":
             raise RecipeError(f"{name}: expected classes=[...], the names of what it is to find, or weights='coco'")
         classes = coco_labels()
-    settings = faster_rcnn.VARIANTS[name]
+    settings = module.VARIANTS[name]
     if backbone is not None and backbone != settings.backbone:
-        if settings.tail and not {"features", "tail"} <= set(config or {}):
+        if getattr(settings, "tail", "") and not {"features", "tail"} <= set(config or {}):
             raise RecipeError(
                 f"{name} with {backbone} instead of {settings.backbone}: expected config={{'features': [...], 'tail': "
                 f"...}}, the names of two of {backbone}'s features, see `kapps info {backbone}`"
             )
-        # the frozen feature is one of the other backbone's
-        settings = dataclasses.replace(settings, backbone=backbone, frozen="")
+        # what it names are the other backbone's features
+        own = {field.name for field in dataclasses.fields(settings)} & {"frozen", "feature", "box_feature"}
+        settings = dataclasses.replace(settings, backbone=backbone, **dict.fromkeys(own, ""))
     settings = dataclasses.replace(settings, **_pixels(settings.backbone, backbone_weights))
     settings = override(settings, config or {}, name)
-    network = faster_rcnn.build(settings, len(classes), backbone_weights=backbone_weights, name=name)
-    detector = NetworkDetector(name, network, settings, classes, box_format)
+    network = module.build(settings, len(classes), backbone_weights=backbone_weights, name=name)
+    detector = kind(name, network, settings, classes, box_format)
     if weights is not None:
         faster_rcnn.load_weights(network, weights, progress=progress)
     return detector
+
+
+def load_detector(folder: str | Path) -> TrainedDetector:
+    """A detector that was kept by `save` or trained by `kapps train`, of whatever kind.
+
+    Raises:
+        WeightsError: the folder holds none, or a damaged one.
+    """
+    name = TrainedDetector.facts(folder)["name"]
+    try:
+        _, kind = _KINDS[detector_info(name).module]
+    except UnknownNameError as error:
+        raise WeightsError(f"{folder}: {error}") from None
+    return kind.load(folder)
 
 
 def _pixels(backbone: str, weights: str | Path | None) -> dict[str, Any]:

@@ -373,26 +373,6 @@ def count_operations(model: keras.Model, config: FasterRCNNConfig) -> int:
     )
 
 
-def detector(model: keras.Model, config: FasterRCNNConfig) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """A function, ready to be exported, from one image [H, W, 3], uint8 of any size, to its detections.
-
-    Returns:
-        A `tf.function` with a fixed signature. It gives the dict of the network without the batch: `detection_boxes`
-        [max_detections, 4], `"xyxy"` in pixels of the given image, `detection_scores`, `detection_classes` and the
-        scalar `num_detections`.
-    """
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8, name="image")])
-    def detect(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        prepared, size = prepare(config, image)
-        found = model({"image": prepared[None], "sizes": size[None]}, training=False)
-        ratio = tf.cast(tf.shape(image)[:2], tf.float32) / size  # height, width
-        boxes = found["detection_boxes"][0] * tf.stack([ratio[1], ratio[0], ratio[1], ratio[0]])
-        return {**{key: value[0] for key, value in found.items()}, "detection_boxes": boxes}
-
-    return detect
-
-
 def load_weights(model: keras.Model, weights: str | Path, *, progress: Progress | None = None) -> list[str]:
     """Put torchvision's weights into a network.
 

@@ -13,12 +13,14 @@ from kapps.boxes.sampler import sample
 from kapps.layers.region_proposals import RegionProposals
 from kapps.tasks.detection.faster_rcnn import FasterRCNNConfig, box_head, inner_tensors
 from kapps.tasks.detection.losses import anchor_losses, region_losses
+from kapps.tasks.detection.network_training import NetworkTraining
 from kapps.tasks.detection.targets import anchor_targets, proposal_targets
 
-LOSSES = ("loss", "anchor_score_loss", "anchor_box_loss", "class_loss", "box_loss")
+# What each head is judged by.
+LOSSES = {"proposals": ("anchor_score_loss", "anchor_box_loss"), "boxes": ("class_loss", "box_loss")}
 
 
-class JointTraining(keras.Model):
+class JointTraining(NetworkTraining):
     """A network of `faster_rcnn.build` that learns by `fit`.
 
     Ren, He, Girshick, Sun: "Faster R-CNN", NIPS 2015, section 3.2: approximate joint training. In each step the
@@ -49,53 +51,22 @@ class JointTraining(keras.Model):
         proposer: keras.Model | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.network = network
-        self.config = config
-        self.seed = seed
+        heads = LOSSES if learn == "both" else (learn,)
+        super().__init__(network, config, [loss for head in heads for loss in LOSSES[head]], seed=seed, **kwargs)
         self.learn = learn
         self.shared = shared
-        self.built = True  # nothing but the network has weights
         # Not as attributes of a model, which would save the same layers twice.
         self._head = _Untracked(box_head(network))
         self._own = _Proposer(network, config)
         self._proposer = self._own if proposer is None else _Proposer(proposer, config)
-        self.means = [keras.metrics.Mean(name=name) for name in LOSSES]
 
-    @property
-    def trainable_variables(self) -> list[Any]:
+    def learns(self, layer: keras.layers.Layer) -> bool:
         heads = {"proposals": ("rpn_",), "boxes": ("box_",)}.get(self.learn, ("rpn_", "box_"))
-        return [
-            variable
-            for layer in self.network.layers
-            if layer.name.startswith(heads) or (self.shared and not layer.name.startswith(("rpn_", "box_")))
-            for variable in layer.trainable_variables
-        ]
+        return layer.name.startswith(heads) or (self.shared and not layer.name.startswith(("rpn_", "box_")))
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return self.network(inputs, training=training)
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        inputs, truths = data
-        variables = self.trainable_variables
-        with tf.GradientTape() as tape:
-            losses = self.losses_of(inputs, truths)
-            total = tf.add_n(list(losses.values()))
-        self.optimizer.apply(tape.gradient(total, variables), variables)
-        for mean in self.means:
-            if mean.name in losses or mean.name == "loss":
-                mean.update_state(total if mean.name == "loss" else losses[mean.name])
-        return {mean.name: mean.result() for mean in self.means if mean.name in losses or mean.name == "loss"}
-
-    def losses_of(self, inputs: Any, truths: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """The losses of one batch by name, each a scalar.
-
-        Args:
-            inputs: `{"image": [B, H, W, 3], "sizes": [B, 2]}`.
-            truths: `{"boxes": [B, M, 4], "classes": [B, M], "valid": [B, M]}`, in pixels of the image.
-        """
+    def losses_of(self, inputs: Mapping[str, Any], truths: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         boxes, classes, valid = truths["boxes"], truths["classes"], truths["valid"]
-        seed = tf.stack([2 * self.seed, tf.cast(self.optimizer.iterations, tf.int32)])
+        seed = self.step_seed * [2, 1]
         losses = {}
         proposed = self._proposer(inputs, training=self._proposer is self._own)  # another one stays as it is
         if self.learn != "boxes":

@@ -15,7 +15,9 @@ A run folder holds
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -64,7 +66,7 @@ def _train(
     test = load_boxes(spec.name, spec.test, data_dir=data_dir, classes=classes)
     if not training.num_examples:
         raise RecipeError(f"expected a training set of known size, but {spec.name} [{spec.train}] has none")
-    detector = create_detector(
+    detector: Any = create_detector(
         recipe.detector.name,
         classes=classes,
         backbone=recipe.detector.backbone,
@@ -73,23 +75,28 @@ def _train(
         config=recipe.detector.config,
     )
     begin(folder, recipe, detector.network)  # not before data and model are known to be right
-    rows = detector.fit(
-        training,
+    learning: dict[str, Any] = {
+        "epochs": recipe.epochs,
+        "batch_size": spec.batch_size,
+        "validation": validation,
+        "seed": recipe.seed,
+        "folder": folder,
+        "progress": progress,
+    }
+    takes = inspect.signature(detector.fit).parameters
+    if "validate_every" in takes:
+        learning["validate_every"] = spec.validate_every
+    if spec.augment is not None and "augment" not in takes:
+        raise RecipeError(f"data.augment is not for {detector.name}, whose regions are prepared apart: leave it out")
+    if spec.augment is not None:
+        learning["augment"] = spec.augment
+    optimizer = make_optimizer(
+        recipe.optimizer,
+        recipe.schedule,
         epochs=recipe.epochs,
-        batch_size=spec.batch_size,
-        optimizer=make_optimizer(
-            recipe.optimizer,
-            recipe.schedule,
-            epochs=recipe.epochs,
-            steps_per_epoch=max(1, training.num_examples // spec.batch_size),
-        ),
-        augment=spec.augment,
-        validation=validation,
-        validate_every=spec.validate_every,
-        seed=recipe.seed,
-        folder=folder,
-        progress=progress,
+        steps_per_epoch=max(1, training.num_examples // spec.batch_size),
     )
+    rows = detector.fit(training, optimizer=optimizer, **learning)
     detector.save(folder)
     figures = detector.evaluate(test)
     save_curves(figures, folder)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 from kapps.errors import RecipeError, WeightsError
 from kapps.tasks.detection import faster_rcnn
 from kapps.tasks.detection.faster_rcnn import FasterRCNNConfig
+from kapps.tasks.detection.trained_detector import one_image
 
 SMALL = FasterRCNNConfig(
     backbone="resnet18",
@@ -53,7 +55,7 @@ def test_images_become_what_the_network_takes(size, resized, padded):
 
 
 def test_detections_of_one_image_and_of_a_batch(model):
-    detect = faster_rcnn.detector(model, SMALL)
+    detect = one_image(model, partial(faster_rcnn.prepare, SMALL))
     for size in ((50, 70), (120, 40)):
         found = detect(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype="uint8"))
         count = int(found["num_detections"])
@@ -73,7 +75,7 @@ def test_detections_of_one_image_and_of_a_batch(model):
 @pytest.mark.slow
 def test_as_a_saved_model(model, tmp_path):
     module = tf.Module()
-    module.detect = faster_rcnn.detector(model, SMALL)
+    module.detect = one_image(model, partial(faster_rcnn.prepare, SMALL))
     module.model = model
     tf.saved_model.save(module, str(tmp_path / "model"), signatures=module.detect)
     serve = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]

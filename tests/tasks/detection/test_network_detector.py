@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 
@@ -15,7 +16,8 @@ import kapps
 import kapps.errors
 from kapps.catalog import DETECTORS
 from kapps.errors import DataError, RecipeError, UnknownNameError, WeightsError
-from kapps.tasks.detection import faster_rcnn
+from kapps.exporting import detection
+from kapps.tasks.detection.create import load_detector
 from kapps.tasks.detection.network_detector import NetworkDetector
 
 SMALL = {
@@ -75,20 +77,24 @@ def test_box_format(detector, image):
 
 def test_saved_and_loaded_it_answers_alike(detector, image, tmp_path):
     detector.save(tmp_path / "kept")
-    loaded = NetworkDetector.load(tmp_path / "kept")
+    loaded = load_detector(tmp_path / "kept")
+    assert isinstance(loaded, NetworkDetector)
     assert loaded.config == detector.config
     for ours, theirs in zip(detector(image, score=0.0), loaded(image, score=0.0), strict=True):
         assert theirs["label"] == ours["label"]
         assert theirs["box"] == pytest.approx(ours["box"], abs=1e-2)
     (tmp_path / "kept" / "detector.json").write_text('{"name": "faster_rcnn_resnet18_fpn"}')
     with pytest.raises(WeightsError, match=r"expected a trained detector, with model.keras and detector.json"):
-        NetworkDetector.load(tmp_path / "kept")
+        load_detector(tmp_path / "kept")
     with pytest.raises(WeightsError, match="expected a trained detector"):
-        NetworkDetector.load(tmp_path / "nothing")
+        load_detector(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("optimize", [False, True])
-def test_exported_it_answers_alike_and_takes_images_of_different_sizes(detector, image, tmp_path, optimize):
+@pytest.mark.parametrize("optimize", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_exported_it_answers_alike_and_takes_images_of_different_sizes(
+    detector, image, tmp_path, optimize, monkeypatch
+):
+    monkeypatch.setattr(detection, "decode_image", lambda contents: tf.io.decode_png(contents, channels=3))  # speed
     folder = detector.export(tmp_path / "found", optimize=optimize)
     predictor = kapps.load(tmp_path / "found")
     assert predictor.card.kind == "detection"
@@ -128,10 +134,10 @@ def _png(pixels):
 
 
 def test_every_detector_of_the_catalogue_has_a_variant():
+    variants = {entry.module: importlib.import_module(entry.module).VARIANTS for entry in DETECTORS}
     for entry in DETECTORS:
-        if entry.module == "kapps.tasks.detection.faster_rcnn":
-            assert entry.name in faster_rcnn.VARIANTS
-    assert set(faster_rcnn.VARIANTS) == set(kapps.list_detectors("faster_rcnn*"))
+        assert entry.name in variants[entry.module]
+    assert {name for some in variants.values() for name in some} == set(kapps.list_detectors())
 
 
 def test_another_backbone_brings_its_own_features():
@@ -159,6 +165,8 @@ def test_wrong_arguments():
         kapps.create_detector("faster_rcnn_resnet18_fpn", classes=["a"], config={"features": ("stage2", "stag3")})
     with pytest.raises(RecipeError, match="strides double"):
         kapps.create_detector("faster_rcnn_resnet18_fpn", classes=["a"], config={"features": ("stage1", "stage3")})
+    with pytest.raises(RecipeError, match="nobody publishes weights of all of it"):
+        kapps.create_detector("yolo", classes=["a"], weights="coco")
     with pytest.raises(RecipeError, match="names of two of vgg16's features"):
         kapps.create_detector("faster_rcnn_resnet50_c4", classes=["a"], backbone="vgg16")
 
