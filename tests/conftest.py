@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -47,3 +48,14 @@ def colour_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"preprocessing": Preprocessing((6, 8)), "labels": ("red", "green", "background"), "features": ["scores"]}
     kapps.export(model, path, formats=("onnx",), **options)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect():
+    """What is alive behind a module, mostly TensorFlow's own, is not looked through again by every later collection.
+
+    A process of the suite comes to have millions of objects, and each full collection to take seconds.
+    """
+    yield
+    gc.collect()
+    gc.freeze()

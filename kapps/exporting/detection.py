@@ -19,8 +19,6 @@ The answer has the names of the TF object-detection API; N is the most that the 
 
 from __future__ import annotations
 
-import datetime
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import kapps
 from kapps.boxes.formats import convert
 from kapps.data.images import decode_image
 from kapps.errors import SavedModelError
@@ -42,6 +39,8 @@ from kapps.exporting.saved_model import (
     as_os_errors,
     described,
     encoded_png,
+    made_now,
+    put_card,
     quiet,
 )
 
@@ -154,18 +153,9 @@ def export_detector(
             if optimize
             else {},
             sha256=integrity.sha256_of_files(staged.folder),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            created_by={
-                "kapps": kapps.__version__,
-                "tensorflow": tf.__version__,
-                "keras": keras.__version__,
-                "python": platform.python_version(),
-            },
+            **made_now(),
         )
-        content = written.to_json().encode()
-        (staged.folder / integrity.CARD).write_bytes(content)
-        staged.beside[integrity.CARD] = content
-        staged.beside["card.md"] = written.to_markdown().encode()
+        put_card(staged, written)
     return path / str(staged.version)
 
 

@@ -53,7 +53,7 @@ from kapps.data.images import decode_image
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import RecipeError, SavedModelError, UnknownNameError
 from kapps.exporting import flops, integrity, optimise, warmup
-from kapps.exporting.atomic import check_free, staged_version
+from kapps.exporting.atomic import StagedVersion, check_free, staged_version
 from kapps.exporting.card import Card, check_facts
 from kapps.exporting.formats import check_formats, write_formats
 from kapps.exporting.logits import NoActivation, before_activation
@@ -200,19 +200,31 @@ def export(
             optimization=optimization,
             engines=engines,
             sha256=integrity.sha256_of_files(staged.folder),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            created_by={
-                "kapps": kapps.__version__,
-                "tensorflow": tf.__version__,
-                "keras": keras.__version__,
-                "python": platform.python_version(),
-            },
+            **made_now(),
         )
-        content = written.to_json().encode()
-        (staged.folder / integrity.CARD).write_bytes(content)
-        staged.beside[integrity.CARD] = content
-        staged.beside["card.md"] = written.to_markdown().encode()
+        put_card(staged, written)
     return path / str(staged.version)
+
+
+def made_now() -> dict[str, Any]:
+    """The card's fields `created` and `created_by`."""
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created_by": {
+            "kapps": kapps.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def put_card(staged: StagedVersion, card: Card) -> None:
+    """The card into the version's folder, and the current version's beside it."""
+    content = card.to_json().encode()
+    (staged.folder / integrity.CARD).write_bytes(content)
+    staged.beside[integrity.CARD] = content
+    staged.beside["card.md"] = card.to_markdown().encode()
 
 
 def _network(model: keras.Model, activation: str, features: Sequence[str]) -> Network:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -78,43 +78,19 @@ class Detections(keras.layers.Layer):
             deltas = tf.gather_nd(tf.reshape(deltas, [-1, classes + 1, 4]), good)
             boxes = decode(deltas, tf.gather(proposals, good[:, 0]), self.box_weights)
             boxes = clip(boxes, size[0], size[1])
-            large = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= _SMALLEST, axis=-1)
-            ranked = tf.where(large, tf.gather_nd(scores, good), float("-inf"))
-            classes_of = tf.cast(good[:, 1], tf.int32)
-            numbers, count = suppress(
-                boxes, ranked, classes_of, iou_threshold=self.iou_threshold, max_outputs=self.max_detections
-            )
-            kept, padding = numbers[:count], [0, self.max_detections - count]
-            return (
-                tf.ensure_shape(tf.pad(tf.gather(boxes, kept), [padding, [0, 0]]), (self.max_detections, 4)),
-                tf.ensure_shape(tf.pad(tf.gather(ranked, kept), [padding]), (self.max_detections,)),
-                tf.ensure_shape(tf.pad(tf.gather(classes_of, kept), [padding]), (self.max_detections,)),
-                count,
+            return best_of_image(
+                boxes,
+                tf.gather_nd(scores, good),
+                good[:, 1],
+                iou_threshold=self.iou_threshold,
+                max_detections=self.max_detections,
             )
 
-        signature = (
-            tf.TensorSpec((self.max_detections, 4)),
-            tf.TensorSpec((self.max_detections,)),
-            tf.TensorSpec((self.max_detections,), tf.int32),
-            tf.TensorSpec((), tf.int32),
-        )
         images = (scores, tf.cast(deltas, tf.float32), proposals, counts, sizes)
-        boxes, scores, classes_of, count = tf.map_fn(best, images, fn_output_signature=signature)
-        return {
-            "detection_boxes": boxes,
-            "detection_scores": scores,
-            "detection_classes": classes_of,
-            "num_detections": count,
-        }
+        return detections_of(best, images, self.max_detections)
 
     def compute_output_spec(self, scores, deltas, proposals, counts, sizes):
-        batch, most = scores.shape[0], self.max_detections
-        return {
-            "detection_boxes": keras.KerasTensor((batch, most, 4), "float32"),
-            "detection_scores": keras.KerasTensor((batch, most), "float32"),
-            "detection_classes": keras.KerasTensor((batch, most), "int32"),
-            "num_detections": keras.KerasTensor((batch,), "int32"),
-        }
+        return detections_spec(scores.shape[0], self.max_detections)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -124,3 +100,65 @@ class Detections(keras.layers.Layer):
             "max_detections": self.max_detections,
             "weights": list(self.box_weights),
         }
+
+
+def best_of_image(
+    boxes: Any, scores: Any, classes: Any, *, iou_threshold: float, max_detections: int
+) -> tuple[tf.Tensor, ...]:
+    """What is left of the candidates of one image: without those that have hardly an area, and without doubles.
+
+    Args:
+        boxes: [n, 4], `"xyxy"` in pixels.
+        scores: [n].
+        classes: integers [n]; boxes of different classes leave each other alone.
+        iou_threshold: of the suppression.
+        max_detections: places in the answer.
+
+    Returns:
+        Boxes [max_detections, 4], scores and int32 classes [max_detections], best first and zeros behind the last, and
+        their number.
+    """
+    large = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= _SMALLEST, axis=-1)
+    ranked = tf.where(large, scores, float("-inf"))
+    classes = tf.cast(classes, tf.int32)
+    numbers, count = suppress(boxes, ranked, classes, iou_threshold=iou_threshold, max_outputs=max_detections)
+    kept, padding = numbers[:count], [0, max_detections - count]
+    return (
+        tf.ensure_shape(tf.pad(tf.gather(boxes, kept), [padding, [0, 0]]), (max_detections, 4)),
+        tf.ensure_shape(tf.pad(tf.gather(ranked, kept), [padding]), (max_detections,)),
+        tf.ensure_shape(tf.pad(tf.gather(classes, kept), [padding]), (max_detections,)),
+        count,
+    )
+
+
+def detections_of(best: Callable[..., Any], images: Any, max_detections: int) -> dict[str, tf.Tensor]:
+    """The dict of `Detections` for a batch.
+
+    Args:
+        best: what one image has in `images` -> what `best_of_image` gives.
+        images: tensors whose first dimension are the images.
+        max_detections: as `best` has it.
+    """
+    signature = (
+        tf.TensorSpec((max_detections, 4)),
+        tf.TensorSpec((max_detections,)),
+        tf.TensorSpec((max_detections,), tf.int32),
+        tf.TensorSpec((), tf.int32),
+    )
+    boxes, scores, classes, count = tf.map_fn(best, images, fn_output_signature=signature)
+    return {
+        "detection_boxes": boxes,
+        "detection_scores": scores,
+        "detection_classes": classes,
+        "num_detections": count,
+    }
+
+
+def detections_spec(batch: int | None, max_detections: int) -> dict[str, keras.KerasTensor]:
+    """Shapes and types of that dict."""
+    return {
+        "detection_boxes": keras.KerasTensor((batch, max_detections, 4), "float32"),
+        "detection_scores": keras.KerasTensor((batch, max_detections), "float32"),
+        "detection_classes": keras.KerasTensor((batch, max_detections), "int32"),
+        "num_detections": keras.KerasTensor((batch,), "int32"),
+    }

@@ -8,10 +8,7 @@ import keras
 import tensorflow as tf
 
 from kapps.boxes.formats import clip
-from kapps.boxes.suppression import suppress
-
-# Boxes with a shorter side, in pixels, are dropped.
-_SMALLEST = 1e-2
+from kapps.layers.detections import best_of_image, detections_of, detections_spec
 
 
 @keras.saving.register_keras_serializable("kapps")
@@ -86,42 +83,18 @@ class GridDetections(keras.layers.Layer):
             boxes, scores = image
             good = tf.where(scores > self.score_threshold)  # [n, 2]: box, class
             boxes = tf.gather(boxes, good[:, 0])
-            large = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= _SMALLEST, axis=-1)
-            ranked = tf.where(large, tf.gather_nd(scores, good), float("-inf"))
-            classes_of = tf.cast(good[:, 1], tf.int32)
-            numbers, count = suppress(
-                boxes, ranked, classes_of, iou_threshold=self.iou_threshold, max_outputs=self.max_detections
-            )
-            kept, padding = numbers[:count], [0, self.max_detections - count]
-            return (
-                tf.ensure_shape(tf.pad(tf.gather(boxes, kept), [padding, [0, 0]]), (self.max_detections, 4)),
-                tf.ensure_shape(tf.pad(tf.gather(ranked, kept), [padding]), (self.max_detections,)),
-                tf.ensure_shape(tf.pad(tf.gather(classes_of, kept), [padding]), (self.max_detections,)),
-                count,
+            return best_of_image(
+                boxes,
+                tf.gather_nd(scores, good),
+                good[:, 1],
+                iou_threshold=self.iou_threshold,
+                max_detections=self.max_detections,
             )
 
-        signature = (
-            tf.TensorSpec((self.max_detections, 4)),
-            tf.TensorSpec((self.max_detections,)),
-            tf.TensorSpec((self.max_detections,), tf.int32),
-            tf.TensorSpec((), tf.int32),
-        )
-        boxes, scores, classes_of, count = tf.map_fn(best, (boxes, scores), fn_output_signature=signature)
-        return {
-            "detection_boxes": boxes,
-            "detection_scores": scores,
-            "detection_classes": classes_of,
-            "num_detections": count,
-        }
+        return detections_of(best, (boxes, scores), self.max_detections)
 
     def compute_output_spec(self, answers, sizes):
-        batch, most = answers.shape[0], self.max_detections
-        return {
-            "detection_boxes": keras.KerasTensor((batch, most, 4), "float32"),
-            "detection_scores": keras.KerasTensor((batch, most), "float32"),
-            "detection_classes": keras.KerasTensor((batch, most), "int32"),
-            "num_detections": keras.KerasTensor((batch,), "int32"),
-        }
+        return detections_spec(answers.shape[0], self.max_detections)
 
     def get_config(self) -> dict[str, Any]:
         return {

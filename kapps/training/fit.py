@@ -47,23 +47,7 @@ def train(
     resume: bool = True,
     progress: bool = True,
 ) -> Run:
-    """Train a recipe once; a run that was killed goes on where it was and ends with the same result.
-
-    Args:
-        recipe: a name (`kapps.training.recipe.list_recipes()`), a JSON file or a `Recipe`.
-        out: the run folder; default `runs/<name>/seed<seed>`.
-        data_dir: where TensorFlow Datasets keeps its prepared sets; default `$KAPPS_DATA_DIR`, then TFDS' own.
-        seed: instead of the recipe's own.
-        changes: fields to change, as a mapping path -> value or as `["optimizer.learning_rate=1e-4"]`.
-        resume: go on with an unfinished run in `out`, and return a finished one as it is; False = start anew.
-        progress: show a bar (on stderr).
-
-    Raises:
-        RecipeError: the recipe cannot be run as written, or `out` holds a run of another recipe.
-        DataError: the data cannot be read.
-        TrainingError: the loss became NaN or infinite; the backup of the last whole epoch stays in the folder.
-        OutputError: the folder cannot be written or the disk is full; the same holds.
-    """
+    """Train the recipe of a classifier or a segmentation once; arguments and errors as `kapps.train`."""
     loaded = load_recipe(recipe)
     if isinstance(loaded, Study):
         raise RecipeError(

@@ -51,17 +51,24 @@ def test_command_is_light(words):
 def test_command_answers_within_half_a_second(words):
     """Processor time of the whole process, which on an idle machine is the time that a user waits.
 
-    The best of several runs: other work on the machine only ever adds.
+    The best of several runs: other work on the machine only ever adds. On a machine so slow, or so busy, that the
+    libraries behind a command line take half of that alone, ours may take as much again.
     """
-    best = float("inf")
+    best = others = float("inf")
     for _ in range(8):
-        command = [sys.executable, "-m", "kapps.cli.main", *words]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            errors = process.stderr.read()
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, errors.decode()
-        best = min(best, usage.ru_utime + usage.ru_stime)
+        best = min(best, processor_time("-m", "kapps.cli.main", *words))
         if best < 0.4:
             break
-    assert best < 0.5
+        others = min(others, processor_time("-c", "import typer, typer._adapters, rich.table"))
+    assert best < max(0.5, 2 * others)
+
+
+def processor_time(*arguments):
+    """Seconds of a fresh Python, in the user's and in the system's mode."""
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, errors.decode()
+    return usage.ru_utime + usage.ru_stime

@@ -232,11 +232,7 @@ class FastRCNN(RegionDetector):
             maps.numpy()  # waits until it is there
             described = time.perf_counter()
             found = as_found(self._classify(maps, size, tf.shape(image)[:2], tf.constant(proposals, tf.float32)))
-        self.timings = {
-            "proposals": proposed - started,
-            "features": described - proposed,
-            "classification": time.perf_counter() - described,
-        }
+        self.timings = self.timed(started, proposed, described)
         return found
 
     def fit(

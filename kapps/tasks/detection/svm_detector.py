@@ -138,11 +138,7 @@ class SVMDetector(RegionDetector):
             scores = expit(self.machines.margins(features))
             boxes = self.regression.move(box_features, proposals)
             found = best_of_each_class(boxes, scores, image.shape[:2], self.config)
-        self.timings = {
-            "proposals": proposed - started,
-            "features": described - proposed,
-            "classification": time.perf_counter() - described,
-        }
+        self.timings = self.timed(started, proposed, described)
         return found
 
     def fit(

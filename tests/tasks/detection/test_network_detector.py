@@ -90,7 +90,8 @@ def test_saved_and_loaded_it_answers_alike(detector, image, tmp_path):
         load_detector(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("optimize", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow  # the command line's tests export one, too
+@pytest.mark.parametrize("optimize", [False, True])
 def test_exported_it_answers_alike_and_takes_images_of_different_sizes(
     detector, image, tmp_path, optimize, monkeypatch
 ):
