@@ -111,6 +111,10 @@ def _load(folder: str, exported: int, methods: tuple[str, ...]) -> Predictor:
     predictor(picture)
     if predictor.card.features:
         predictor.features(picture)
+    if predictor.steps_function is not None:
+        import tensorflow as tf
+
+        predictor.steps_function(image=tf.constant(np.repeat(picture[np.newaxis, ..., np.newaxis], 3, axis=-1)))
     for method in methods:
         attribute(predictor, predictor.preprocess(picture)[0], method=method)
     return predictor

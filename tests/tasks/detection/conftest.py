@@ -21,8 +21,13 @@ def square_image(number: int, *, empty: bool = False) -> tuple[np.ndarray, dict[
         x, y = rng.integers(0, 32 - side + 1) + 32 * left, rng.integers(0, 64 - side + 1)
         image[y : y + side, x : x + side] = COLOURS[colour]
         boxes.append((x, y, x + side, y + side, list(COLOURS).index(colour)))
+    return image, targets_of(boxes)
+
+
+def targets_of(boxes: list) -> dict[str, np.ndarray]:
+    """The targets of an image, of `(left, top, right, bottom, class)` of each box."""
     found = np.array(boxes, np.float32).reshape(-1, 5)
-    return image, {
+    return {
         "boxes": found[:, :4],
         "classes": found[:, 4].astype(np.int32),
         "crowd": np.zeros(len(found), bool),
@@ -87,3 +92,26 @@ def found_right():
         return ((overlaps >= 0.5) & same).any(axis=1)
 
     return right
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """`planted(count, sides=(least, most))`: grey images of 32x48 with a red and a blue square; the first has none, the
+    second only the red one."""
+
+    def make(count: int, sides: tuple[int, int]) -> BoxDataset:
+        rng = np.random.default_rng(0)
+        examples = []
+        for number in range(count):
+            image = rng.integers(90, 130, (32, 48, 3)).astype(np.uint8)
+            boxes = []
+            for kind, colour in enumerate(list(COLOURS.values())[: min(number, 2)]):
+                side = int(rng.integers(*sides))
+                left = 24 * kind + int(rng.integers(0, 24 - side))
+                top = int(rng.integers(0, 32 - side))
+                image[top : top + side, left : left + side] = colour
+                boxes.append((left, top, left + side, top + side, kind))
+            examples.append((image, targets_of(boxes)))
+        return box_dataset(examples)
+
+    return make

@@ -141,6 +141,23 @@ def test_every_detector_of_the_catalogue_has_a_variant():
     assert {name for some in variants.values() for name in some} == set(kapps.list_detectors())
 
 
+@pytest.mark.parametrize(
+    ("name", "backbone", "config"),
+    [
+        ("rcnn", "resnet20", {"input_size": 32, "proposals": "windows"}),
+        ("sppnet", "resnet20", {"scales": (64,), "levels": (2, 1), "proposals": "windows"}),
+        ("fast_rcnn", "resnet20", {"units": 8, "shorter_side": 64, "longer_side": 96, "proposals": "windows"}),
+        ("yolo", "resnet20", {"side": 64, "grid": 4, "units": 8, "convolutions": ((8, 2),)}),
+    ],
+)
+def test_the_others_are_made_by_their_names_too(name, backbone, config):
+    made = kapps.create_detector(name, classes=["a", "b"], backbone=backbone, config=config)
+    assert made.name == name
+    assert made.config.backbone == backbone
+    assert made.class_names == ("a", "b")
+    assert made.network.count_params() > 0
+
+
 def test_another_backbone_brings_its_own_features():
     made = kapps.create_detector(
         "faster_rcnn_resnet50_fpn",

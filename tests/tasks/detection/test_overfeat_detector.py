@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kapps.data.boxes import BoxDataset
 from kapps.errors import DataError, RecipeError, UnknownNameError, WeightsError
 from kapps.tasks.detection import overfeat_detector
 from kapps.tasks.detection.overfeat_detector import OverFeatDetector, OverFeatDetectorConfig, window_answers
@@ -34,37 +33,6 @@ SMALL = OverFeatDetectorConfig(
 )
 # Windows of 8 pixels, one pixel apart.
 TINY = dataclasses.replace(SMALL, feature="stem", view=8, window=4)
-
-
-def planted(count, size=(32, 48), seed=0):
-    """Grey images with a red and a blue square; the first has none, the second only the red one."""
-    random = np.random.default_rng(seed)
-
-    def examples():
-        for number in range(count):
-            image = random.integers(90, 130, (*size, 3)).astype("uint8")
-            boxes, classes = [], []
-            for kind in range(min(number, 2)):
-                side = int(random.integers(10, 20))
-                left = kind * size[1] // 2 + int(random.integers(0, size[1] // 2 - side))
-                top = int(random.integers(0, size[0] - side))
-                image[top : top + side, left : left + side] = ((230, 30, 30), (30, 30, 230))[kind]
-                boxes.append((left, top, left + side, top + side))
-                classes.append(kind)
-            boxes = np.float32(boxes).reshape(-1, 4)
-            flags = np.zeros(len(boxes), bool)
-            areas = np.float32((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-            targets = {"boxes": boxes, "classes": np.int32(classes), "crowd": flags, "difficult": flags, "areas": areas}
-            yield image, targets
-
-    kept = list(examples())
-    shapes = {"boxes": (None, 4), "classes": (None,), "crowd": (None,), "difficult": (None,), "areas": (None,)}
-    signature = (
-        tf.TensorSpec((None, None, 3), tf.uint8),
-        {name: tf.TensorSpec(shape, kept[0][1][name].dtype) for name, shape in shapes.items()},
-    )
-    records = tf.data.Dataset.from_generator(lambda: iter(kept), output_signature=signature)
-    return BoxDataset(records, None, count, CLASSES, "squares", "train", "generated", "none")
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +142,12 @@ def test_with_a_margin_a_window_is_seen_as_in_its_image():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, planted):
     """A detector after a step of each stage on three images, its rows, where it is kept, and its weights before."""
     network = overfeat_detector.build(TINY, 2)
     before = {variable.path: variable.numpy() for variable in network.variables}
     detector = OverFeatDetector("overfeat_detector", network, TINY, CLASSES)
-    rows = detector.fit(planted(3), epochs=1, batch_size=3, progress=False)
+    rows = detector.fit(planted(3, sides=(10, 20)), epochs=1, batch_size=3, progress=False)
     folder = tmp_path_factory.mktemp("overfeat")
     detector.save(folder)
     return detector, rows, folder, before
@@ -217,9 +185,9 @@ def test_wrong_configurations():
         overfeat_detector.build(dataclasses.replace(SMALL, view=20), 2)
 
 
-def test_data_of_other_classes(trained):
+def test_data_of_other_classes(trained, planted):
     detector, *_ = trained
-    other = dataclasses.replace(planted(2), class_names=("blue", "red"))
+    other = dataclasses.replace(planted(2, sides=(10, 20)), class_names=("blue", "red"))
     with pytest.raises(DataError, match="expected data with the classes red, blue, got blue, red"):
         detector.fit(other)
 
@@ -242,9 +210,9 @@ def test_the_papers_windows():
 
 
 @pytest.mark.slow
-def test_learns_planted_squares():
+def test_learns_planted_squares(planted):
     keras.utils.set_random_seed(1)
-    data = planted(16)
+    data = planted(16, sides=(10, 20))
     many = dataclasses.replace(data, records=data.records.repeat(20), num_examples=320)  # fewer ends of epochs
     # the stem sees little of what is around a window
     changes = {"units": (64, 64), "box_units": (64, 64), "dropout_rate": 0.1, "scales": (1.0, 1.4, 2.0)}

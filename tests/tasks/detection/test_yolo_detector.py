@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kapps.data.boxes import BoxDataset
 from kapps.errors import DataError, WeightsError
 from kapps.tasks.detection import yolo
 from kapps.tasks.detection.yolo import YoloConfig
@@ -27,43 +26,12 @@ SMALL = YoloConfig(
 )
 
 
-def planted(count, size=(32, 48), seed=0):
-    """Grey images with a red and a blue square; the first has none, the second only the red one."""
-    random = np.random.default_rng(seed)
-
-    def examples():
-        for number in range(count):
-            image = random.integers(90, 130, (*size, 3)).astype("uint8")
-            boxes, classes = [], []
-            for kind in range(min(number, 2)):
-                side = int(random.integers(9, 15))
-                left = kind * size[1] // 2 + int(random.integers(0, size[1] // 2 - side))
-                top = int(random.integers(0, size[0] - side))
-                image[top : top + side, left : left + side] = ((230, 30, 30), (30, 30, 230))[kind]
-                boxes.append((left, top, left + side, top + side))
-                classes.append(kind)
-            boxes = np.float32(boxes).reshape(-1, 4)
-            flags = np.zeros(len(boxes), bool)
-            areas = np.float32((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-            targets = {"boxes": boxes, "classes": np.int32(classes), "crowd": flags, "difficult": flags, "areas": areas}
-            yield image, targets
-
-    kept = list(examples())
-    shapes = {"boxes": (None, 4), "classes": (None,), "crowd": (None,), "difficult": (None,), "areas": (None,)}
-    signature = (
-        tf.TensorSpec((None, None, 3), tf.uint8),
-        {name: tf.TensorSpec(shape, kept[0][1][name].dtype) for name, shape in shapes.items()},
-    )
-    records = tf.data.Dataset.from_generator(lambda: iter(kept), output_signature=signature)
-    return BoxDataset(records, None, count, CLASSES, "squares", "train", "generated", "none")
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, planted):
     """A detector after two steps on three images, its rows, and where it is kept."""
     keras.utils.set_random_seed(0)
     detector = YoloDetector("yolo", yolo.build(SMALL, 2), SMALL, CLASSES)
-    rows = detector.fit(planted(3), epochs=2, batch_size=3, progress=False)
+    rows = detector.fit(planted(3, sides=(9, 15)), epochs=2, batch_size=3, progress=False)
     folder = tmp_path_factory.mktemp("yolo")
     detector.save(folder)
     return detector, rows, folder
@@ -115,19 +83,19 @@ def test_what_is_no_detector(trained, tmp_path):
         YoloDetector.load(tmp_path)
 
 
-def test_data_of_other_classes(trained):
+def test_data_of_other_classes(trained, planted):
     detector, _, _ = trained
-    other = dataclasses.replace(planted(2), class_names=("blue", "red"))
+    other = dataclasses.replace(planted(2, sides=(9, 15)), class_names=("blue", "red"))
     with pytest.raises(DataError, match="expected data with the classes red, blue, got blue, red"):
         detector.fit(other)
     with pytest.raises(DataError, match="expected data with the classes red, blue, got blue, red"):
-        detector.fit(planted(2), validation=other)
+        detector.fit(planted(2, sides=(9, 15)), validation=other)
 
 
-def test_a_batch_without_boxes_is_no_nan():
+def test_a_batch_without_boxes_is_no_nan(planted):
     learner = YoloTraining(yolo.build(SMALL, 2), SMALL)
     learner.compile(optimizer=keras.optimizers.SGD(0.1))
-    inputs, truths = next(iter(planted(1).batches(1, partial(yolo.prepare, SMALL))))
+    inputs, truths = next(iter(planted(1, sides=(9, 15)).batches(1, partial(yolo.prepare, SMALL))))
     assert truths["boxes"].shape == (1, 0, 4)
     figures = {name: float(value) for name, value in learner.train_step((inputs, truths)).items()}
     assert np.isfinite(list(figures.values())).all()
@@ -135,9 +103,9 @@ def test_a_batch_without_boxes_is_no_nan():
 
 
 @pytest.mark.slow
-def test_learns_planted_squares():
+def test_learns_planted_squares(planted):
     keras.utils.set_random_seed(1)
-    data = planted(16)
+    data = planted(16, sides=(9, 15))
     many = dataclasses.replace(data, records=data.records.repeat(25), num_examples=400)  # fewer ends of epochs
     config = dataclasses.replace(SMALL, convolutions=((32, 2), (64, 2), (64, 2), (64, 1)))
     detector = YoloDetector("yolo", yolo.build(config, 2), config, CLASSES)
@@ -149,17 +117,19 @@ def test_learns_planted_squares():
 
 
 @pytest.mark.slow
-def test_goes_on_where_it_was(tmp_path):
+def test_goes_on_where_it_was(tmp_path, planted):
     def fresh():
         keras.utils.set_random_seed(0)
         return YoloDetector("yolo", yolo.build(SMALL, 2), SMALL, CLASSES)
 
     options = {"batch_size": 2, "progress": False}
     straight, stopped = fresh(), fresh()
-    straight.fit(planted(4), epochs=3, optimizer=keras.optimizers.SGD(0.01), **options)
-    stopped.fit(planted(4), epochs=2, folder=tmp_path, optimizer=keras.optimizers.SGD(0.01), **options)
+    straight.fit(planted(4, sides=(9, 15)), epochs=3, optimizer=keras.optimizers.SGD(0.01), **options)
+    stopped.fit(planted(4, sides=(9, 15)), epochs=2, folder=tmp_path, optimizer=keras.optimizers.SGD(0.01), **options)
     resumed = fresh()
-    rows = resumed.fit(planted(4), epochs=3, folder=tmp_path, optimizer=keras.optimizers.SGD(0.01), **options)
+    rows = resumed.fit(
+        planted(4, sides=(9, 15)), epochs=3, folder=tmp_path, optimizer=keras.optimizers.SGD(0.01), **options
+    )
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for one, two in zip(straight.network.weights, resumed.network.weights, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
