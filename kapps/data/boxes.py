@@ -420,11 +420,13 @@ def _own_path(source: str | Path, data_dir: str | Path | None) -> Path | None:
     path = Path(text).expanduser()
     if isinstance(source, Path) or text.startswith((".", "~", os.sep)):
         return path
-    if path.suffix != ".json" and tfds.is_known(text):
-        return None
-    if not path.exists() and data_dir is not None:
-        # TFDS keeps its own sets there, too, also such as it does not know by name.
+    known = path.suffix != ".json" and tfds.is_known(text)
+    if data_dir is not None and (known or not path.exists()):
+        # TFDS keeps its own sets there, too, in folders by version, also such as it does not know by name. Some that it
+        # knows are published in one of these forms, and may lie there as they were fetched.
         below = Path(data_dir).expanduser() / text
         if below.is_file() or voc.is_voc(below) or coco.annotation_files(below):
             return below
+    if known:
+        return None
     return path if path.exists() or path.suffix == ".json" else None

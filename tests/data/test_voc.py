@@ -335,3 +335,11 @@ def test_blood_cells(shared_dir):
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] <= [640, 480]).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_a_folder_under_data_dir_even_if_tfds_knows_a_set_of_that_name(pets, tmp_path):
+    pets.rename(tmp_path / "bccd")
+    data = load_boxes("bccd", data_dir=tmp_path)
+    assert (data.name, data.num_examples, data.class_names) == ("bccd", 3, ("bird", "cat", "dog"))
+    with pytest.raises(DataError, match="bccd is not prepared under"):
+        load_boxes("bccd", data_dir=tmp_path / "elsewhere")
