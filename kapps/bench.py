@@ -103,7 +103,7 @@ def bench(
     ]
     if keras_model is not None:
         contenders.append((lambda: keras_model.predict(tensor, verbose=0), keras_calls))
-    times = _take_turns(contenders)
+    times = take_turns(contenders)
     whole, network = _latency(times[0]), _latency(times[1])
     keras = _latency(times[2]) if keras_model is not None else None
     return {
@@ -210,20 +210,12 @@ def compare(
         RecipeError: numbers below 1; torchvision where it has no such model; TensorFlow runs with other threads.
         SavedModelError: a model that cannot be loaded or exported, or was not exported for a runtime.
     """
-    if calls < 1 or not batches or min(batches) < 1 or (threads is not None and threads < 1):
-        raise RecipeError(
-            f"expected at least 1 call, thread and image, got {calls} calls, {threads} threads, batches {list(batches)}"
-        )
-    against = list(dict.fromkeys(against))
-    for name in against:
-        if name not in AGAINST:
-            raise UnknownNameError("contender", name, AGAINST)
-    if "torchvision" in against and not engines.is_installed("torchvision"):
-        raise MissingExtraError("torchvision", "torch")
-    threads = threads or engines.processors()
+    if not batches or min(batches) < 1:
+        raise RecipeError(f"expected at least 1 image, got batches {list(batches)}")
+    against, threads = check_contenders(against, calls, threads)
     if not os.path.exists(model):
         catalog.info(str(model))  # an unknown name is answered with the nearest
-    _set_tensorflow_threads(threads)
+    set_tensorflow_threads(threads)
 
     with tempfile.TemporaryDirectory(prefix="kapps-bench-") as folder:
         ours, others = (_exported if os.path.exists(model) else _built)(str(model), against, Path(folder))
@@ -249,8 +241,26 @@ def compare(
         "threads": threads,
         "cpus": engines.processors(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "versions": _versions(against),
+        "versions": package_versions(against),
     }
+
+
+def check_contenders(against: Sequence[str], calls: int, threads: int | None) -> tuple[list[str], int]:
+    """The contenders, each once, and the threads of each; None = one a processor.
+
+    Raises:
+        RecipeError: numbers below 1.
+        UnknownNameError: a name that is not in `AGAINST`.
+        MissingExtraError: torchvision is not installed.
+    """
+    if calls < 1 or (threads is not None and threads < 1):
+        raise RecipeError(f"expected at least 1 call and thread, got {calls} calls, {threads} threads")
+    for name in against:
+        if name not in AGAINST:
+            raise UnknownNameError("contender", name, AGAINST)
+    if "torchvision" in against and not engines.is_installed("torchvision"):
+        raise MissingExtraError("torchvision", "torch")
+    return list(dict.fromkeys(against)), threads or engines.processors()
 
 
 def _rows(networks: dict[str, _Network], batch: int, shape: tuple[int, ...], calls: int) -> list[Row]:
@@ -260,7 +270,7 @@ def _rows(networks: dict[str, _Network], batch: int, shape: tuple[int, ...], cal
     image = seeded_image((batch, *shape))
     functions = {name: network(image) for name, network in networks.items()}
     scores = {name: function() for name, function in functions.items()}
-    times = _take_turns([(function, calls) for function in functions.values()], warm_up=3, pause=_PAUSE)
+    times = take_turns([(function, calls) for function in functions.values()], warm_up=3, pause=_PAUSE)
     medians = [float(np.median(taken)) for taken in times]
     rows: list[Row] = []
     for name, taken, median in zip(networks, times, medians, strict=True):
@@ -411,7 +421,7 @@ def _torch_network(model: Any, threads: int) -> _Network:
     return network
 
 
-def _set_tensorflow_threads(threads: int) -> None:
+def set_tensorflow_threads(threads: int) -> None:
     import tensorflow as tf
 
     settings = tf.config.threading
@@ -426,7 +436,7 @@ def _set_tensorflow_threads(threads: int) -> None:
             ) from None
 
 
-def _versions(against: Sequence[str]) -> dict[str, str]:
+def package_versions(against: Sequence[str]) -> dict[str, str]:
     packages = {"litert": "ai-edge-litert", "onnxruntime-int8": "onnxruntime", "torchvision": "torch"}
     wanted = ["tensorflow", *(packages.get(name, name) for name in against)]
     return {package: importlib.metadata.version(package) for package in wanted}
@@ -435,7 +445,7 @@ def _versions(against: Sequence[str]) -> dict[str, str]:
 # Measuring -----------------------------------------------------------------------------------------------------------
 
 
-def _take_turns(
+def take_turns(
     contenders: list[tuple[Callable[[], Any], int]], *, warm_up: int = _WARM_UP, pause: float = 0.0
 ) -> list[list[float]]:
     """The seconds of each call, for every contender; the calls are spread over rounds in which all have their turn."""

@@ -9,6 +9,9 @@
 
 In the order in which `kapps.load` prefers them; all but the last compute in float32. Which is the fastest depends on
 the network and on what else the machine does: `kapps bench resnet50 --against onnxruntime,openvino,litert` measures it.
+
+A detector has two networks with TensorFlow between them, `trunk.onnx` and `box_head.onnx` in place of `model.onnx`, or
+the first alone; the formats for images of one size, LiteRT and 8 bits, it does not have. See `DetectorSteps`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ import importlib.util
 import os
 import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,9 +76,18 @@ class OpenVINO:
         self._of_this_thread = threading.local()  # a request serves one caller at a time
 
     def network(self, image: np.ndarray) -> np.ndarray:
+        return self._request().infer([np.ascontiguousarray(image)], share_inputs=True)[0]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """All outputs; they are good until this thread asks again."""
+        arrays = [np.ascontiguousarray(each) for each in inputs]
+        found = self._request().infer(arrays, share_inputs=True, share_outputs=True)
+        return [found[place] for place in range(len(self._compiled.outputs))]
+
+    def _request(self) -> Any:
         if not hasattr(self._of_this_thread, "request"):
             self._of_this_thread.request = self._compiled.create_infer_request()
-        return self._of_this_thread.request.infer([np.ascontiguousarray(image)], share_inputs=True)[0]
+        return self._of_this_thread.request
 
 
 class Onnx:
@@ -93,10 +106,14 @@ class Onnx:
             options.add_session_config_entry(f"session.{setting}", value)
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
+        self._inputs = [each.name for each in self._session.get_inputs()]
 
     def network(self, image: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {self._input: image})[0]
+        return self.run([image])[0]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """All outputs."""
+        return self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
 
 
 class OnnxInt8(Onnx):
@@ -164,12 +181,93 @@ RUNTIMES = {
 }
 
 
-def choose(folder: Path, engine: str | None) -> str:
+# A detector: what happens to an image, each the name of a signature; and those that runtimes have files for.
+STEPS = ("decode", "prepare", "trunk", "rpn", "proposals", "regions", "box_head", "detections")
+NETWORKS = ("trunk", "box_head")
+
+
+class DetectorSteps:
+    """A detector step by step, in the order of `STEPS`, by the signatures of its SavedModel.
+
+    Args:
+        signatures: of the loaded SavedModel.
+        networks: name of a step -> the engine that computes it, the name of what it takes, and of what it gives the
+            names and the places among the outputs. A step is left out where all that it would give is there.
+    """
+
+    def __init__(
+        self, signatures: Mapping[str, Any], networks: Mapping[str, tuple[Any, str, Mapping[str, int]]] | None = None
+    ):
+        import tensorflow as tf
+
+        self._functions = {name: signatures[name] for name in STEPS if name in signatures}
+        self._networks = networks or {}
+        self._tensor = tf.convert_to_tensor
+
+    def __call__(
+        self, given: Mapping[str, Any], watch: Callable[[str, float], None] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The answer for one image.
+
+        Args:
+            given: `{"image_bytes": encoded}` or `{"pixels": uint8 [H, W, 3]}`.
+            watch: called behind each step with its name and the seconds that it took.
+
+        Returns:
+            What `kapps.exporting.detection` calls the answer, B = 1.
+        """
+        tensors = {name: self._tensor(value) for name, value in given.items()}
+        answer = dict[str, Any]()
+        for name, function in self._functions.items():
+            if set(function.structured_outputs) <= set(tensors):
+                continue
+            started = time.perf_counter()
+            if name in self._networks:
+                engine, takes, gives = self._networks[name]
+                outputs = engine.run([tensors[takes].numpy()])
+                answer = {key: self._tensor(outputs[place]) for key, place in gives.items()}
+            else:
+                _, inputs = function.structured_input_signature
+                answer = function(**{key: tensors[key] for key in inputs})
+            tensors |= answer
+            if watch is not None:
+                watch(name, time.perf_counter() - started)
+        return {name: value.numpy() for name, value in answer.items()}
+
+
+def open_detector(
+    engine: str,
+    folder: Path,
+    networks: Mapping[str, Mapping[str, Any]],
+    signatures: Mapping[str, Any],
+    threads: int | None = None,
+) -> DetectorSteps:
+    """A detector whose networks are in a runtime other than TensorFlow.
+
+    Args:
+        engine: what `choose` gave, not `"tensorflow"`.
+        folder: of the version.
+        networks: as the card says: name -> {"takes": name, "gives": {name: place}}.
+        signatures: of the loaded SavedModel.
+        threads: how many compute one answer; None for one a processor.
+
+    Raises:
+        SavedModelError: the runtime cannot read a file.
+    """
+    opened = {
+        name: (open_engine(engine, folder, threads, part=name), facts["takes"], facts["gives"])
+        for name, facts in networks.items()
+    }
+    return DetectorSteps(signatures, opened)
+
+
+def choose(folder: Path, engine: str | None, parts: Sequence[str] = ("model",)) -> str:
     """The engine to use for a version.
 
     Args:
         folder: of the version.
         engine: a key of `RUNTIMES`; None for the first that is exact, is installed and whose files are there.
+        parts: the networks that it is to compute: `"model"`, or some of `NETWORKS`.
 
     Raises:
         UnknownNameError: no such engine.
@@ -180,14 +278,14 @@ def choose(folder: Path, engine: str | None) -> str:
         return next(
             name
             for name, runtime in RUNTIMES.items()
-            if runtime.exact and is_installed(runtime.package) and not _absent(folder, name)
+            if runtime.exact and is_installed(runtime.package) and not _absent(folder, name, parts)
         )
     if engine not in RUNTIMES:
         raise UnknownNameError("engine", engine, RUNTIMES)
     runtime = RUNTIMES[engine]
     if runtime.extra is not None and not is_installed(runtime.package):
         raise MissingExtraError(runtime.package, runtime.extra)
-    if absent := _absent(folder, engine):
+    if absent := _absent(folder, engine, parts):
         option = (f"formats=({engine!r},)", f"--format {engine}")
         in_python, in_words = option if runtime.exact else ("quantize=Quantization(...)", "--quantize")
         raise SavedModelError(
@@ -197,26 +295,33 @@ def choose(folder: Path, engine: str | None) -> str:
     return engine
 
 
-def open_engine(engine: str, folder: Path, threads: int | None = None) -> Engine:
+def open_engine(engine: str, folder: Path, threads: int | None = None, *, part: str = "model") -> Any:
     """A network in a runtime other than TensorFlow.
 
     Args:
         engine: what `choose` gave, not `"tensorflow"`.
         folder: of the version.
         threads: how many compute one answer; None for one a processor.
+        part: which network, `"model"` or one of `NETWORKS`.
+
+    Returns:
+        An `Engine`; those that can compute a part of a detector also have `run`.
 
     Raises:
         SavedModelError: the runtime cannot read the file.
     """
-    runtime = RUNTIMES[engine]
+    runtime, file = RUNTIMES[engine], folder / files_of(engine, part)[0]
     assert runtime.engine is not None
     try:
-        return runtime.engine(folder / runtime.files[0], threads or processors())
+        return runtime.engine(file, threads or processors())
     except Exception as error:  # each runtime has exceptions of its own
         reason = " ".join(str(error).split())[:200]
-        raise SavedModelError(
-            f"{folder / runtime.files[0]} cannot be loaded ({reason}): export the model again"
-        ) from error
+        raise SavedModelError(f"{file} cannot be loaded ({reason}): export the model again") from error
+
+
+def files_of(engine: str, part: str = "model") -> list[str]:
+    """The files that hold a network for an engine; of TensorFlow all are in one."""
+    return [part + file.removeprefix("model") if file.startswith("model.") else file for file in RUNTIMES[engine].files]
 
 
 def is_installed(package: str) -> bool:
@@ -237,5 +342,5 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _absent(folder: Path, engine: str) -> list[str]:
-    return [file for file in RUNTIMES[engine].files if not (folder / file).is_file()]
+def _absent(folder: Path, engine: str, parts: Sequence[str]) -> list[str]:
+    return [file for part in parts for file in files_of(engine, part) if not (folder / file).is_file()]

@@ -61,7 +61,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True, engine: str | Non
     card = Card.read(folder / integrity.CARD)
     if verify:
         integrity.verify(folder, card.sha256)
-    engine = engines.choose(folder, engine)
+    engine = engines.choose(folder, engine, _networks(card))
 
     import tensorflow as tf
 
@@ -71,6 +71,13 @@ def load(path: str | os.PathLike[str], *, verify: bool = True, engine: str | Non
         reason = " ".join(str(error).split())[:200]
         raise SavedModelError(f"{folder} cannot be loaded ({reason}): copy or export the model again") from error
     return Predictor(loaded, card, folder, engine)
+
+
+def _networks(card: Card) -> list[str]:
+    """The networks that an engine other than TensorFlow computes; one without files where there is none."""
+    if card.kind != "detection":
+        return ["model"]
+    return [name for name in engines.NETWORKS if name in card.signatures] or ["model"]
 
 
 def version_folder(path: Path) -> Path:
@@ -110,7 +117,7 @@ class Predictor(Generic[AnswerT]):
         card: what is known about the model, see `kapps.exporting.card.Card`; `card.kind` says what it answers.
         labels: the class names in the order of the scores; empty for an embedding.
         path: the version's folder.
-        engine: what computes the scores, a key of `kapps.engines.RUNTIMES`.
+        engine: what computes the scores, of a detector its networks; a key of `kapps.engines.RUNTIMES`.
         tensor_function: the signature `serving_tensors`: `tensor_function(image=float32 [B, h, w, c])` gives the
             tensors `probabilities` [B, N], `classes` [B, k] and `top_k` [B, k], of a segmentation `probabilities`
             [B, h', w', N] and `mask`, of an embedding `embedding` [B, D]; differentiable with respect to `image`. A
@@ -146,11 +153,14 @@ class Predictor(Generic[AnswerT]):
             )
         self._outputs = "x".join(map(str, numbers[1:-1])), numbers[-1]
         self.engine = engine
-        self._engine = (
-            engines.TensorFlow(self.tensor_function, self._kind.numbers)
-            if engine == "tensorflow"
-            else engines.open_engine(engine, path)
-        )
+        self._engine: Any = None
+        self._steps: engines.DetectorSteps | None = None  # of a detector in another runtime
+        if engine == "tensorflow":
+            self._engine = engines.TensorFlow(self.tensor_function, self._kind.numbers)
+        elif is_detector:
+            self._steps = self.detector_steps(engine)
+        else:
+            self._engine = engines.open_engine(engine, path)
 
     def __repr__(self) -> str:
         if self.card.kind == "detection":
@@ -251,6 +261,28 @@ class Predictor(Generic[AnswerT]):
             )
         return self._engine.network(batch)
 
+    def detector_steps(self, engine: str, threads: int | None = None) -> engines.DetectorSteps:
+        """A detector's steps one by one, with its networks in an engine, e.g. to see where the time goes.
+
+        Args:
+            engine: a key of `kapps.engines.RUNTIMES` that the version was exported for; TensorFlow always is.
+            threads: of another engine than TensorFlow, for one answer; None for one a processor.
+
+        Raises:
+            SavedModelError: the model is no detector, or was exported before detectors had steps or not for this
+                engine.
+        """
+        steps = [name for name in engines.STEPS if name in self._loaded.signatures]
+        if self.card.kind != "detection" or "prepare" not in steps:
+            raise SavedModelError(
+                f"expected a detector that was exported in steps, {self.path} has none: export it again"
+            )
+        if engine == "tensorflow":
+            return engines.DetectorSteps(self._loaded.signatures)
+        engines.choose(self.path, engine, _networks(self.card))  # refuses what is not there
+        networks = self.card.engines[engine]["networks"]
+        return engines.open_detector(engine, self.path, networks, self._loaded.signatures, threads)
+
     def _check_one_size(self, what: str) -> None:
         if self._preprocess_function is None:
             raise SavedModelError(
@@ -262,12 +294,25 @@ class Predictor(Generic[AnswerT]):
         return self._run(self._preprocess_function, batch)["image"]
 
     def _answers(self, batch: list[tuple[bytes, str]]) -> list[AnswerT]:
-        if self.engine == "tensorflow":  # one call for both steps
+        if "proposals" in self._bytes_function.structured_input_signature[1]:
+            raise SavedModelError(
+                f"{self.path} is a detector that is told where to look: call its tensor_function with uint8 pixels and "
+                "proposals"
+            )
+        if self._steps is not None:
+            found = [self._run(self._step_by_step, [image]) for image in batch]
+            arrays = {name: np.concatenate([each[name] for each in found]) for name in self._kind.wanted}
+        elif self.engine == "tensorflow":  # one call for both steps
             given = self._run(self._bytes_function, batch)
             arrays = {name: given[name].numpy() for name in self._kind.wanted}
         else:
             arrays = self._kind.reduced(self._engine.network(self._preprocessed(batch).numpy()))
         return self._kind.answers(arrays, (image_size(data, name) for data, name in batch))
+
+    def _step_by_step(self, image_bytes: Any) -> dict[str, np.ndarray]:
+        """The answer for a batch of one encoded image."""
+        assert self._steps is not None
+        return self._steps({"image_bytes": image_bytes[0]})
 
     def _run(self, function: Any, batch: list[tuple[bytes, str]]) -> dict[str, Any]:
         """Call a signature that takes encoded images; if one of them cannot be decoded, say which."""

@@ -48,7 +48,7 @@ def test_the_quantiles_are_of_the_milliseconds_taken():
 
 def test_all_calls_are_made_and_in_turns():
     order = []
-    times = module._take_turns([(lambda: order.append("a"), 40), (lambda: order.append("b"), 20)])
+    times = module.take_turns([(lambda: order.append("a"), 40), (lambda: order.append("b"), 20)])
     assert [len(taken) for taken in times] == [40, 20]
     measured = "".join(order[20:])  # ten calls of each come first, to warm up
     assert measured == "aab" * 20
@@ -82,7 +82,7 @@ def test_the_command_prints_it(exported, capsys, tmp_path):
 @pytest.fixture
 def any_threads(monkeypatch):
     """TensorFlow runs already in this process, with as many threads as it likes."""
-    monkeypatch.setattr(module, "_set_tensorflow_threads", lambda threads: None)
+    monkeypatch.setattr(module, "set_tensorflow_threads", lambda threads: None)
 
 
 def test_an_export_beside_keras_own(exported, any_threads):
@@ -155,7 +155,7 @@ def test_what_cannot_be_compared_is_named(exported, any_threads, monkeypatch):
         compare(exported, ["onnxruntime-int8"])
     with pytest.raises(RecipeError, match=r"takes one image, got 'xor_net', which takes \[2\]"):
         compare("xor_net", ["keras"])
-    with pytest.raises(RecipeError, match="at least 1 call, thread and image, got 0 calls"):
+    with pytest.raises(RecipeError, match="at least 1 call and thread, got 0 calls"):
         compare(exported, ["keras"], calls=0)
     monkeypatch.setattr(module.engines, "is_installed", lambda package: True)
     with pytest.raises(RecipeError, match="torchvision can only be measured beside a name of the catalogue"):
@@ -165,13 +165,13 @@ def test_what_cannot_be_compared_is_named(exported, any_threads, monkeypatch):
 def test_tensorflow_takes_its_threads_once():
     tf.constant(0) + 1  # from now on it runs
     running = tf.config.threading.get_intra_op_parallelism_threads() or module.engines.processors()
-    module._set_tensorflow_threads(running)
+    module.set_tensorflow_threads(running)
     with pytest.raises(RecipeError, match=f"TensorFlow runs with {running} threads .* not with {running + 1}"):
-        module._set_tensorflow_threads(running + 1)
+        module.set_tensorflow_threads(running + 1)
 
 
 def test_a_pause_comes_before_every_call_and_is_not_measured():
-    times = module._take_turns([(lambda: None, 2)], warm_up=0, pause=0.01)
+    times = module.take_turns([(lambda: None, 2)], warm_up=0, pause=0.01)
     assert max(times[0]) < 0.01
 
 

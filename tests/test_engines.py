@@ -107,7 +107,7 @@ def test_the_8_bit_network_is_used_only_where_it_is_asked_for(version, installed
         SavedModelError, match=r"no model.int8.onnx, .* with quantize=Quant.*, or `kapps .* --quantize`"
     ):
         engines.choose(version, "onnx-int8")
-    monkeypatch.setattr(engines, "_absent", lambda folder, engine: [] if engine == "onnx-int8" else ["a file"])
+    monkeypatch.setattr(engines, "_absent", lambda folder, engine, parts: [] if engine == "onnx-int8" else ["a file"])
     assert engines.choose(version, "onnx-int8") == "onnx-int8"
     with pytest.raises(StopIteration):  # not even where it is the only one
         engines.choose(version, None)
@@ -162,6 +162,58 @@ def test_a_file_that_the_runtime_cannot_read_is_told_in_one_line(tmp_path, insta
 def test_threads_are_as_many_as_said(version, installed):
     assert engines.open_engine("onnx", version, threads=3).threads == 3
     assert engines.open_engine("onnx", version).threads == engines.processors() >= 1
+
+
+def test_a_detector_has_a_file_for_each_network(tmp_path, installed):
+    assert engines.files_of("openvino", "trunk") == ["trunk.xml", "trunk.bin"]
+    assert engines.files_of("tensorflow", "trunk") == ["saved_model.pb"]
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / "trunk.onnx").touch()
+    assert engines.choose(tmp_path, None, ["trunk"]) == "onnx"
+    assert engines.choose(tmp_path, None, engines.NETWORKS) == "tensorflow"
+    with pytest.raises(SavedModelError, match=r"has no box_head.onnx, which the engine 'onnx' needs"):
+        engines.choose(tmp_path, "onnx", engines.NETWORKS)
+
+
+class Signature:
+    """Stands for a signature: names of what it takes, and what it gives."""
+
+    def __init__(self, function, takes, gives):
+        self.function, self.structured_outputs = function, dict.fromkeys(gives)
+        self.structured_input_signature = ((), dict.fromkeys(takes))
+
+    def __call__(self, **tensors):
+        assert set(tensors) == set(self.structured_input_signature[1])
+        return self.function(**tensors)
+
+
+class Doubling:
+    """An engine with two outputs that nobody asked for around the right one, which is twice the image."""
+
+    def run(self, inputs):
+        return [np.float32(0), 2 * inputs[0], np.float32(1)]
+
+
+def test_a_detector_step_by_step():
+    signatures = {
+        "detections": Signature(lambda scores, image: {"answer": scores + image}, ["scores", "image"], ["answer"]),
+        "rpn": Signature(lambda map: {"scores": -map}, ["map"], ["scores"]),
+        "trunk": Signature(lambda image: {"map": image + 1}, ["image"], ["map"]),
+        "prepare": Signature(lambda pixels: {"image": pixels / 2}, ["pixels"], ["image"]),
+        "decode": Signature(
+            lambda image_bytes: {"pixels": tf.strings.to_number(image_bytes)}, ["image_bytes"], ["pixels"]
+        ),
+        "serving_default": None,
+    }
+    seen = []
+    steps = engines.DetectorSteps(signatures)
+    assert steps({"image_bytes": b"8"}, lambda name, seconds: seen.append(name))["answer"] == -1  # -(4 + 1) + 4
+    assert seen == ["decode", "prepare", "trunk", "rpn", "detections"]
+    # the engine's trunk gives what the next step would: it is left out, as is decoding of what is decoded
+    steps = engines.DetectorSteps(signatures, {"trunk": (Doubling(), "image", {"scores": 1})})
+    seen.clear()
+    assert steps({"pixels": np.float32(8)}, lambda name, seconds: seen.append(name))["answer"] == 12
+    assert seen == ["prepare", "trunk", "detections"]
 
 
 @pytest.mark.parametrize("name", [name for name in engines.RUNTIMES if name not in ("tensorflow", "onnx-int8")])

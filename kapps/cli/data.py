@@ -19,16 +19,22 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from kapps.data import Dataset
+    from kapps.data import BoxDataset, Dataset
 
 _TILE = 96  # pixels of an example's longer side on the sheet
 _CAPTION = 14  # pixels of the line under it
 _MOST_ON_SHEET = 1000
 
+# COCO's sizes of things: the side of a square of the largest area that is one.
+_SIZES = {"small": 32.0, "medium": 96.0, "large": float("inf")}
+
 
 def command(
     source: Annotated[
-        str | None, typer.Argument(help="A data set's name, a folder of images by class, or a .npz file.")
+        str | None,
+        typer.Argument(
+            help="A data set's name, a folder of images by class, a .npz file, or boxes: VOC_FOLDER, FILE.json."
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Which part, in TFDS' words: train, test, train[:1000], ...")] = "train",
     data_dir: Annotated[Path | None, typer.Option(help="Where TensorFlow Datasets keeps its sets.")] = None,
@@ -50,6 +56,11 @@ def command(
         if count > _MOST_ON_SHEET:
             raise DataError(f"a sheet shows at most {_MOST_ON_SHEET:,} examples, got --count {count}: ask for fewer")
     load_tensorflow()
+    if _holds_boxes(source, data_dir):
+        if sheet is not None:
+            raise DataError(f"a sheet shows one label an example, {source} holds boxes: leave --sheet out")
+        _show_boxes(source, split, data_dir, as_json)
+        return
     with waiting(f"opening {source}"):
         import kapps.data
 
@@ -104,6 +115,81 @@ def class_histogram(data: Dataset) -> dict[str, int]:
             counts += np.bincount(np.concatenate(present), minlength=len(counts))
             advance(len(batch))
     return {name: int(number) for name, number in zip(data.class_names, counts, strict=True)}
+
+
+def _holds_boxes(source: str, data_dir: Path | None) -> bool:
+    """Whether a source is what `kapps.data.load_boxes` opens."""
+    from kapps.data import coco, voc
+
+    paths = [Path(source).expanduser(), *([data_dir / source] if data_dir is not None else [])]
+    if source == "scene_boxes" or (source.partition("/")[0] in ("voc", "coco") and not paths[0].exists()):
+        return True
+    return any(
+        path.suffix == ".json" or (path.is_dir() and (voc.is_voc(path) or bool(coco.annotation_files(path))))
+        for path in paths
+    )
+
+
+def _show_boxes(source: str, split: str, data_dir: Path | None, as_json: bool) -> None:
+    with waiting(f"opening {source}"):
+        from kapps.data import load_boxes
+
+        data = load_boxes(source, split, data_dir=data_dir)
+    summary = box_summary(data)
+    if as_json:
+        print_json(summary)
+        return
+    print_facts(
+        {
+            "name": f"{data.name} [{data.split}]",
+            "images": f"{summary['num_examples']:,}, {summary['images_without_boxes']:,} without a box",
+            "boxes": f"{summary['num_boxes']:,}, {summary['difficult']:,} difficult, {summary['crowd']:,} of a crowd",
+            "source": data.source,
+            "licence": data.licence,
+        }
+    )
+    print_table(("class", "boxes", ""), _bars(summary["classes"]), right=("boxes",))
+    print_table(("size", "boxes", ""), _bars(summary["sizes"]), right=("boxes",))
+    for note in data.notes:
+        print_facts({"note": note})
+
+
+def box_summary(data: BoxDataset) -> dict[str, Any]:
+    """What is in a set of boxes, as plain Python.
+
+    `classes` and `sizes` count boxes, also difficult ones and crowds; small, medium and large are COCO's: up to 32 and
+    up to 96 pixels square, and the rest.
+    """
+    import numpy as np
+
+    classes, sizes = np.zeros(data.num_classes, np.int64), np.zeros(len(_SIZES), np.int64)
+    images = empty = difficult = crowd = 0
+    with progress("counting", data.num_examples) as advance:
+        # the pixels are not needed, but for their number
+        for targets in data.examples.map(lambda image, targets: targets).as_numpy_iterator():
+            images += 1
+            empty += len(targets["classes"]) == 0
+            difficult += int(targets["difficult"].sum())
+            crowd += int(targets["crowd"].sum())
+            classes += np.bincount(targets["classes"], minlength=data.num_classes)
+            places = np.searchsorted([side**2 for side in _SIZES.values()][:-1], targets["areas"])
+            sizes += np.bincount(places, minlength=len(_SIZES))
+            advance()
+    return {
+        "name": data.name,
+        "split": data.split,
+        "kind": "boxes",
+        "num_examples": images,
+        "images_without_boxes": empty,
+        "num_boxes": int(classes.sum()),
+        "difficult": difficult,
+        "crowd": crowd,
+        "classes": {name: int(count) for name, count in zip(data.class_names, classes, strict=True)},
+        "sizes": {name: int(count) for name, count in zip(_SIZES, sizes, strict=True)},
+        "source": data.source,
+        "licence": data.licence,
+        "notes": list(data.notes),
+    }
 
 
 def contact_sheet(data: Dataset, count: int) -> Image.Image:

@@ -51,7 +51,8 @@ class Card:
         optimization: what made the graph faster than the model it came from, and by how much its answers moved
             ("difference", the largest of all outputs, in their standard deviations); empty if nothing did.
         engines: format for another runtime -> {"file": name, "difference": of its answers from the model's, in standard
-            deviations of the scores}; `"onnx-int8"` -> what `kapps.exporting.quantize.write_int8` measured; empty if
+            deviations of the scores}; of a detector {"networks": as `kapps.exporting.detection_parts.write_networks`
+            gives them, "difference"}; `"onnx-int8"` -> what `kapps.exporting.quantize.write_int8` measured; empty if
             none was asked for.
         created: date and time (UTC). created_by: package -> version.
         format: of the card itself.
@@ -268,7 +269,7 @@ curl -d "{{\\"instances\\": [{{\\"b64\\": \\"$(base64 -w0 image.png)\\"}}]}}" \\
   http://localhost:8501/v1/models/{card.name}:predict
 ```
 
-Fine-tuning: `{card.version}/model.keras` is the Keras model itself.
+{_about_keras(card)}
 
 ## Input and output
 
@@ -349,6 +350,12 @@ def _outputs(card: Card) -> str:
 
 
 def _engine(name: str, engine: Mapping[str, Any]) -> str:
+    if "networks" in engine:
+        files = " and ".join(f"`{network['file']}`" for network in engine["networks"].values())
+        return (
+            f"{files}: the detector's networks for the engine `{name}`, between which TensorFlow computes; what they "
+            f"give differs by {engine['difference']:.1e} of its standard deviation at most."
+        )
     if "difference" in engine:
         return (
             f"`{engine['file']}` is the network of `serving_tensors` for the engine `{name}`; its scores differ by "
@@ -369,3 +376,9 @@ def _tensors(tensors: Mapping[str, Mapping[str, Any]]) -> str:
         f"`{name}` {tensor['dtype']} [{', '.join('B' if n is None else str(n) for n in tensor['shape'])}]"
         for name, tensor in tensors.items()
     )
+
+
+def _about_keras(card: Card) -> str:
+    if "model.keras" in card.sha256:
+        return f"Fine-tuning: `{card.version}/model.keras` is the Keras model itself."
+    return "It was exported without its Keras model, and cannot be trained further."

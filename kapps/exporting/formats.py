@@ -7,12 +7,13 @@ Each file takes float32 [B, h, w, c], preprocessed already, for any B, and gives
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -20,6 +21,8 @@ import numpy as np
 from kapps.engines import RUNTIMES, is_installed, open_engine
 from kapps.errors import MissingExtraError, RecipeError, SavedModelError, UnknownNameError
 from kapps.exporting.optimise import distance
+
+_Answers = TypeVar("_Answers")
 
 # Format -> the packages that write and check it; `kapps.engines.RUNTIMES` knows its files and its extra.
 _PACKAGES = {
@@ -86,18 +89,8 @@ def write_formats(
     written = {}
     for name in formats:
         file = RUNTIMES[name].files[0]
-        try:
-            with _quiet():
-                network.export(str(folder / file), format=name, verbose=False, input_signature=signature)
-            answers = open_engine(name, folder).network(probes)
-        except OSError:
-            raise
-        except Exception as error:  # what a converter raises where it does not know an operation is its own affair
-            reason = " ".join(str(error).split())[:200]
-            raise SavedModelError(
-                f"{model.name!r} cannot be written as {name}{_at_layers(model, str(error))} "
-                f"({type(error).__name__}: {reason}): leave this format out"
-            ) from error
+        ask = functools.partial(_ask, name, folder, probes)
+        answers = write_network(network, folder / file, name, signature, ask, inside=model)
         moved = distance(answers, expected) if answers.shape == expected.shape else float("nan")
         if not moved < _BAR:
             raise SavedModelError(
@@ -106,6 +99,51 @@ def write_formats(
             )
         written[name] = {"file": file, "difference": moved}
     return written
+
+
+def write_network(
+    network: keras.Model,
+    file: Path,
+    name: str,
+    signature: Sequence[keras.InputSpec],
+    ask: Callable[[], _Answers],
+    *,
+    inside: keras.Model | None = None,
+) -> _Answers:
+    """Write one network for a runtime, and let the runtime answer.
+
+    Args:
+        network: functional.
+        file: to write.
+        name: of the format.
+        signature: of its inputs.
+        ask: opens the file and gives answers.
+        inside: the model that an error is to name; None = the network.
+
+    Returns:
+        What `ask` gave.
+
+    Raises:
+        SavedModelError: the exporter or the runtime cannot do this network.
+        OSError: the file cannot be written.
+    """
+    model = inside or network
+    try:
+        with _quiet():
+            network.export(str(file), format=name, verbose=False, input_signature=list(signature))
+        return ask()
+    except OSError:
+        raise
+    except Exception as error:  # what a converter raises where it does not know an operation is its own affair
+        reason = " ".join(str(error).split())[:200]
+        raise SavedModelError(
+            f"{model.name!r} cannot be written as {name}{_at_layers(model, str(error))} "
+            f"({type(error).__name__}: {reason}): leave this format out"
+        ) from error
+
+
+def _ask(name: str, folder: Path, probes: np.ndarray) -> np.ndarray:
+    return open_engine(name, folder).network(probes)
 
 
 def _at_layers(model: keras.Model, message: str) -> str:

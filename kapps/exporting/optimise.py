@@ -103,8 +103,8 @@ def _folded_weights(layer: keras.Layer, norm: keras.layers.BatchNormalization) -
     return [*(kernel.astype("float32") for kernel in kernels), shift.astype("float32")]
 
 
-def freeze(function: Any) -> Callable[[tf.Tensor], Any]:
-    """A concrete function of one tensor whose variables have become constants; it gives what the original gives.
+def freeze(function: Any) -> Callable[..., Any]:
+    """A concrete function of tensors whose variables have become constants; it gives what the original gives.
 
     Gradients that a layer defines itself (`kapps.layers.dense_crf`) refer to tensors of the original, which are not
     there any more. Without them TensorFlow derives the same ones from the operations; this takes more memory only.
@@ -114,7 +114,7 @@ def freeze(function: Any) -> Callable[[tf.Tensor], Any]:
             operation._clear_attr("_gradient_op_type")
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     structure = function.structured_outputs
-    return lambda tensor: tf.nest.pack_sequence_as(structure, frozen(tensor))
+    return lambda *tensors: tf.nest.pack_sequence_as(structure, frozen(*tensors))
 
 
 def distance(first: tf.Tensor, second: tf.Tensor) -> float:

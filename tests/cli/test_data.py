@@ -59,6 +59,52 @@ def test_sheet(pets, tmp_path, run_json):
     assert run_json("data", pets, "--sheet", sheet, "--count", 4)[0] == 0
 
 
+@pytest.fixture
+def cells(tmp_path):
+    """A VOC folder: three images, one empty; boxes of 10x10, 40x50 and 99x100 pixels, and one outside its image."""
+    boxes = {"a": [("dot", 0, 0, 10, 10), ("cell", 10, 10, 50, 60)], "b": [("cell", 0, 0, 99, 100)], "c": []}
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / "cells" / folder).mkdir(parents=True)
+    boxes["b"].append(("dot", 130, 30, 140, 40))  # outside: nothing is left of it
+    (tmp_path / "cells" / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "cells" / "ImageSets" / "Main" / "train.txt").write_text("a\nb\nc\n")
+    for name, some in boxes.items():
+        Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(tmp_path / "cells" / "JPEGImages" / f"{name}.jpg")
+        things = "".join(
+            f"<object><name>{kind}</name><bndbox><xmin>{left + 1}</xmin><ymin>{top + 1}</ymin><xmax>{right}</xmax>"
+            f"<ymax>{bottom}</ymax></bndbox></object>"
+            for kind, left, top, right, bottom in some
+        )
+        (tmp_path / "cells" / "Annotations" / f"{name}.xml").write_text(
+            f"<annotation><filename>{name}.jpg</filename><size><width>100</width><height>100</height><depth>3</depth>"
+            f"</size>{things}</annotation>"
+        )
+    return tmp_path / "cells"
+
+
+def test_boxes_are_counted_by_class_and_size(cells, run_json, capsys):
+    code, summary, errors = run_json("data", cells)
+    assert code == 0, errors
+    assert (summary["num_examples"], summary["images_without_boxes"], summary["num_boxes"]) == (3, 1, 3)
+    assert summary["classes"] == {"cell": 2, "dot": 1}
+    assert summary["sizes"] == {"small": 1, "medium": 1, "large": 1}
+    assert len(summary["notes"]) == 1
+    assert "left out 1 boxes without area" in summary["notes"][0]
+    assert main(["data", str(cells)]) == 0
+    shown = capsys.readouterr().out
+    assert "3, 1 without a box" in shown
+    assert "left out 1 boxes" in shown
+    assert main(["data", str(cells), "--sheet", str(cells.parent / "sheet.png")]) == 2
+    assert "holds boxes: leave --sheet out" in capsys.readouterr().err
+
+
+def test_scenes_with_boxes(run_json):
+    code, summary, errors = run_json("data", "scene_boxes", "--split", "test[:5]")
+    assert code == 0, errors
+    assert summary["num_examples"] == 5
+    assert summary["num_boxes"] == sum(summary["classes"].values()) == sum(summary["sizes"].values()) > 5
+
+
 def test_written_scenes(tmp_path, run_json):
     code, written, errors = run_json("data", "scenes", "--out", tmp_path / "scenes", "--count", 3, "--seed", 5)
     assert code == 0, errors

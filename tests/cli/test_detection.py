@@ -118,5 +118,7 @@ def test_evaluate_the_run_and_what_was_exported(run, capsys):
 
 
 def test_options_that_are_not_for_a_detector(run, capsys):
-    assert main(["export", str(run / "run"), str(run / "other"), "--format", "onnx"]) != 0
-    assert "--format is not for a detector" in capsys.readouterr().err
+    assert main(["export", str(run / "run"), str(run / "other"), "--quantize"]) != 0
+    assert "--quantize is not for a detector" in capsys.readouterr().err
+    assert main(["export", str(run / "run"), str(run / "other"), "--format", "tensorrt"]) != 0
+    assert "no format is named 'tensorrt'" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_SMALLEST = 1e-9  # square pixels: two boxes without area are not divided by zero
+SMALLEST = 1e-9  # square pixels: two boxes without area are not divided by zero
 
 
 def match_score(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def match_score(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     first, second = np.asarray(first)[:, None], np.asarray(second)[None]
     area = (_area(first[..., :2], first[..., 2:]) + _area(second[..., :2], second[..., 2:])) / 2
-    area = np.maximum(area, _SMALLEST)
+    area = np.maximum(area, SMALLEST)
     shared = _area(np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:]))
     between = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2
     return np.hypot(between[..., 0], between[..., 1]) / np.sqrt(area) + 1 - shared / area

@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,8 +41,13 @@ import numpy as np
 import tensorflow as tf
 
 from kapps.boxes.coder import encode
+from kapps.boxes.formats import convert
+from kapps.catalog import detector_info
 from kapps.create import create_backbone
 from kapps.errors import RecipeError, UnknownNameError
+from kapps.exporting.detection import export_detector
+from kapps.exporting.detection_parts import DETECTED, DetectorParts, Part, network_part
+from kapps.exporting.flops import count_flops_of_call
 from kapps.heads.detection import classify_regions, score_boxes
 from kapps.layers.detections import Detections
 from kapps.layers.roi_align import RoIAlign
@@ -63,6 +68,7 @@ from kapps.tasks.detection.region_detector import (
     usable_images,
 )
 from kapps.tasks.detection.region_examples import RegionExamples
+from kapps.tasks.detection.trained_detector import by_name, pixel_facts
 from kapps.tasks.detection.truncated_svd import compress
 from kapps.training.loop import fit_resumable
 
@@ -175,6 +181,37 @@ def build(
     )(scores, deltas, proposals, counts, sizes)
     inputs_by_name = {"image": backbone.inputs[0], "proposals": proposals, "counts": counts, "sizes": sizes}
     return keras.Model(inputs_by_name, detections, name=name)
+
+
+def parts(model: keras.Model) -> DetectorParts:
+    """A network of `build` in parts, see `kapps.exporting.detection_parts`; it is told where to look: `proposals`."""
+    layers = {name: model.get_layer(name) for name in ("regions", "detections")}
+    in_list = isinstance(layers["regions"], RoIAlign)
+    image = next(each for each in model.inputs if each.name == "image")
+    trunk = network_part("trunk", {"image": image}, {"map": _first(layers["regions"].input)})
+    outputs = {name: model.get_layer(name).output for name in ("box_scores", "box_deltas")}
+    head = network_part("box_head", {"regions": layers["regions"].output}, outputs)
+
+    def place(proposals: tf.Tensor, sizes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        height, width = sizes[:, 0, None, None], sizes[:, 1, None, None]
+        count = tf.shape(proposals)[:2]
+        return convert(proposals, "rel_yxyx", "xyxy", height, width), tf.fill([count[0]], count[1])
+
+    def pool(boxes: tf.Tensor, maps: tf.Tensor) -> tuple[tf.Tensor]:
+        return (layers["regions"]([maps] if in_list else maps, boxes),)
+
+    def detect(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        found = layers["detections"](*tensors)
+        return [found[name] for name in DETECTED]
+
+    chain = (
+        trunk,
+        Part("proposals", ("proposals", "sizes"), ("boxes", "counts"), place),
+        Part("regions", ("boxes", "map"), ("regions",), pool),
+        head,
+        Part("detections", ("box_scores", "box_deltas", "boxes", "counts", "sizes"), DETECTED, detect),
+    )
+    return DetectorParts(chain, (trunk, head))
 
 
 def _freeze(backbone: keras.Model, config: FastRCNNConfig) -> None:
@@ -328,6 +365,55 @@ class FastRCNN(RegionDetector):
         `kapps.tasks.detection.truncated_svd.compress`. It is for finding, not for further training."""
         network = compress(self.network, ranks)
         return FastRCNN(self.name, network, self.config, self.class_names, self.box_format, propose=self.propose)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        version: int | None = None,
+        card: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        optimize: bool = False,
+        formats: Sequence[str] = (),
+        with_keras: bool = True,
+    ) -> Path:
+        """A SavedModel that takes images of any size and proposals as parts of them; arguments, errors and outputs as
+        in `kapps.exporting.detection.export_detector`. Who asks brings the proposals: selective search is no graph."""
+        config, entry = self.config, detector_info(self.name)
+        return export_detector(
+            self.network,
+            by_name(self._prepared),
+            parts,
+            path,
+            labels=self.class_names,
+            preprocessing={
+                "fit": "shortest side",
+                "shorter_side": config.shorter_side,
+                "longer_side": config.longer_side,
+                **pixel_facts(config),
+            },
+            operations=self._operations(),
+            takes_proposals=True,
+            version=version,
+            card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
+            overwrite=overwrite,
+            optimize=optimize,
+            formats=formats,
+            with_keras=with_keras,
+        )
+
+    def _operations(self) -> int:
+        """Float operations for one image of the usual shape, 4:3, and all the proposals that there can be."""
+        shorter = self.config.shorter_side
+        image, _ = self._prepared(tf.zeros((shorter, shorter * 4 // 3, 3), tf.uint8))
+        trunk, head = (part.network for part in parts(self.network).networks)
+        assert trunk is not None
+        assert head is not None
+        regions = (1, self.config.max_proposals, *head.inputs[0].shape[2:])
+        return sum(
+            count_flops_of_call(lambda x, network=network: network(x, training=False), tf.TensorSpec(shape))
+            for network, shape in ((trunk, (1, *image.shape)), (head, regions))
+        )
 
     def function(self) -> Callable[..., dict[str, tf.Tensor]]:
         """What `find` does behind the proposals, ready to be put into a SavedModel beside the network.

@@ -46,6 +46,7 @@ from kapps.boxes.coder import decode
 from kapps.boxes.formats import clip, convert
 from kapps.create import create_backbone
 from kapps.errors import RecipeError, UnknownNameError
+from kapps.exporting.detection_parts import DETECTED, DetectorParts, Part, network_part
 from kapps.exporting.flops import count_flops_of_call
 from kapps.heads.detection import classify_regions, score_anchors, score_boxes
 from kapps.heads.feature_pyramid import feature_pyramid
@@ -303,33 +304,74 @@ def inner_tensors(model: keras.Model) -> dict[str, list[keras.KerasTensor]]:
     }
 
 
-def steps(model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+def parts(model: keras.Model) -> DetectorParts:
+    """A network of `build` in parts, see `kapps.exporting.detection_parts`.
+
+    Levels are numbered by the logarithms of their strides: `map2`, `rpn_scores2`, `rpn_deltas2` and so on.
+    """
+    inner = inner_tensors(model)
+    layers = {name: model.get_layer(name) for name in ("proposals", "regions", "detections")}
+    numbers = _levels(inner["scores"])
+
+    def named(kind: str, tensors: Sequence[keras.KerasTensor]) -> dict[str, keras.KerasTensor]:
+        return {f"{kind}{number}": x for number, x in zip(numbers, tensors, strict=False)}
+
+    image = {"image": model.inputs[0]}
+    maps = named("map", inner["maps"])
+    levels = named("map", [_before(x, 3) for x in inner["scores"]])  # of what the RPN sees: one more than of regions
+    anchors = named("rpn_scores", inner["scores"]) | named("rpn_deltas", inner["deltas"])
+    outputs = {name: model.get_layer(name).output for name in ("box_scores", "box_deltas")}
+    head = network_part("box_head", {"regions": layers["regions"].output}, outputs)
+
+    def propose(image: tf.Tensor, sizes: tf.Tensor, *anchors: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return layers["proposals"](list(anchors[: len(numbers)]), list(anchors[len(numbers) :]), image, sizes)
+
+    def pool(boxes: tf.Tensor, *maps: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return (layers["regions"](list(maps), boxes),)
+
+    def detect(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        found = layers["detections"](*tensors)
+        return [found[name] for name in DETECTED]
+
+    chain = (
+        network_part("trunk", image, levels),
+        network_part("rpn", levels, anchors),
+        Part("proposals", ("image", "sizes", *anchors), ("boxes", "objectness", "counts"), propose),
+        Part("regions", ("boxes", *maps), ("regions",), pool),
+        head,
+        Part("detections", ("box_scores", "box_deltas", "boxes", "counts", "sizes"), DETECTED, detect),
+    )
+    return DetectorParts(chain, (network_part("trunk", image, maps | anchors), head))
+
+
+def _levels(scores: Sequence[keras.KerasTensor]) -> list[int]:
+    """The numbers of the levels that the RPN's scores are of."""
+    return [int(x._keras_history.operation.name.removeprefix("rpn_scores")) for x in scores]
+
+
+def _before(x: keras.KerasTensor, layers: int) -> keras.KerasTensor:
+    """What a tensor was so many layers ago, all of which take one tensor."""
+    for _ in range(layers):
+        (x,) = x._keras_history.operation._inbound_nodes[x._keras_history.node_index].input_tensors
+    return x
+
+
+def steps(model: keras.Model) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """What happens between image and detections, for those who want to see it.
 
     Returns:
-        A function of prepared images [B, H, W, 3] and their sizes [B, 2]. With P proposals of the fullest image and C
-        classes, boxes as parts of the image ("rel_yxyx"), behind the last proposal zeros, it gives
-        `proposal_boxes` [B, P, 4], `proposal_scores` [B, P] (how likely an object), `class_boxes` [B, P, C, 4] and
-        `class_scores` [B, P, C] (before the suppression), and `objectness2` [B, h, w] and so on: of each level the
-        score of the likeliest anchor at each place.
+        A function of all tensors of `parts` by name. With P proposals of the fullest image and C classes,
+        boxes as parts of the image ("rel_yxyx"), behind the last proposal zeros, it gives `proposal_boxes` [B, P, 4],
+        `proposal_scores` [B, P] (how likely an object), `class_boxes` [B, P, C, 4] and `class_scores` [B, P, C] (before
+        the suppression), and `objectness2` [B, h, w] and so on: of each level the score of the likeliest anchor at each
+        place.
     """
-    proposals = model.get_layer("proposals")
     head = model.get_layer("detections")
-    inside = keras.Model(
-        model.inputs,
-        {
-            "proposals": list(proposals.output),
-            "box_scores": model.get_layer("box_scores").output,
-            "box_deltas": model.get_layer("box_deltas").output,
-            "anchor_scores": inner_tensors(model)["scores"],
-        },
-    )
-    levels = [int(x._keras_history.operation.name.removeprefix("rpn_scores")) for x in inner_tensors(model)["scores"]]
+    levels = _levels(inner_tensors(model)["scores"])
 
-    def look(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = inside([images, sizes], training=False)
-        boxes, scores, _ = found["proposals"]
-        sides = [sizes[:, side, None, None] for side in (0, 1)]  # heights, widths [B, 1, 1]
+    def look(found: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        boxes, scores = found["boxes"], found["objectness"]
+        sides = [found["sizes"][:, side, None, None] for side in (0, 1)]  # heights, widths [B, 1, 1]
         class_scores = tf.nn.softmax(found["box_scores"])[..., :-1]
         count = tf.shape(class_scores)
         deltas = tf.reshape(found["box_deltas"], [count[0], count[1], -1, 4])[:, :, :-1]
@@ -342,8 +384,8 @@ def steps(model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.T
             * real[..., None, None],
             "class_scores": class_scores * real[..., None],
         }
-        for level, anchor_scores in zip(levels, found["anchor_scores"], strict=True):
-            shown[f"objectness{level}"] = tf.sigmoid(tf.reduce_max(anchor_scores, axis=-1))
+        for level in levels:
+            shown[f"objectness{level}"] = tf.sigmoid(tf.reduce_max(found[f"rpn_scores{level}"], axis=-1))
         return shown
 
     return look

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,14 @@ from kapps.tasks.detection.alternating_training import fit_alternating
 from kapps.tasks.detection.detector import as_found
 from kapps.tasks.detection.faster_rcnn import FasterRCNNConfig
 from kapps.tasks.detection.joint_training import JointTraining
-from kapps.tasks.detection.trained_detector import Prepare, TrainedDetector, one_image, steps_per_epoch
+from kapps.tasks.detection.trained_detector import (
+    Prepare,
+    TrainedDetector,
+    by_name,
+    one_image,
+    pixel_facts,
+    steps_per_epoch,
+)
 from kapps.training.schedules import Warmup
 
 if TYPE_CHECKING:
@@ -126,6 +133,8 @@ class NetworkDetector(TrainedDetector):
         card: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         optimize: bool = False,
+        formats: Sequence[str] = (),
+        with_keras: bool = True,
     ) -> Path:
         """A SavedModel that takes encoded images of any size; arguments, errors and outputs as in
         `kapps.exporting.detection.export_detector`."""
@@ -138,22 +147,19 @@ class NetworkDetector(TrainedDetector):
         entry = detector_info(self.name)
         return export_detector(
             self.network,
-            self._prepare,
+            by_name(self._prepare),
+            faster_rcnn.parts,
             path,
             labels=self.class_names,
-            preprocessing={
-                **fit,
-                "scale": 1 / 255,
-                "mean": list(config.mean),
-                "std": list(config.std),
-                "channel_order": config.channel_order,
-            },
+            preprocessing={**fit, **pixel_facts(config)},
             operations=faster_rcnn.count_operations(self.network, config),
             steps=faster_rcnn.steps,
             version=version,
             card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
             overwrite=overwrite,
             optimize=optimize,
+            formats=formats,
+            with_keras=with_keras,
         )
 
 

@@ -33,7 +33,7 @@ paper ranks by is given as s / (1 + s), so that scores are between 0 and 1, in t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -45,11 +45,16 @@ import tensorflow as tf
 
 from kapps.architectures.convolutional.overfeat import densely
 from kapps.boxes.formats import clip
+from kapps.catalog import detector_info
 from kapps.create import create_backbone
 from kapps.errors import RecipeError, UnknownNameError
+from kapps.exporting.detection import export_detector
+from kapps.exporting.detection_parts import DETECTED, DetectorParts, Part, network_part
+from kapps.exporting.flops import count_flops_of_call
+from kapps.tasks.detection import graph_merging
 from kapps.tasks.detection.box_merging import merge_boxes
 from kapps.tasks.detection.overfeat_training import OverFeatTraining, map_side_and_stride
-from kapps.tasks.detection.trained_detector import TrainedDetector, steps_per_epoch
+from kapps.tasks.detection.trained_detector import TrainedDetector, pixel_facts, steps_per_epoch
 from kapps.training.schedules import Warmup
 
 if TYPE_CHECKING:
@@ -210,24 +215,106 @@ def window_answers(
         image that is smaller than a window is taken as one with zeros to the right and below.
     """
     dense = densely(network, "answers")
-    body = keras.Model(network.input, network.get_layer("pooled").input)
-    _, stride = map_side_and_stride(body, config.view)
-    least = config.view + (config.pool - 1) * stride  # so that each offset of the pooling has a whole window
+    stride = _stride(network, config)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.float32, name="image")])
     def answer(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        lacking = tf.maximum(least - tf.shape(image)[:2], 0)
-        image = tf.pad(image, [[0, lacking[0]], [0, lacking[1]], [0, 0]])
-        answers = dense(image[None], training=False)[0]
-        height, width = tf.unstack(tf.shape(answers)[:2])
-        classes = (answers.shape[-1] - 1) // 5
-        scores = tf.nn.softmax(answers[..., : classes + 1])[..., :classes]
-        boxes = tf.reshape(answers[..., classes + 1 :], [height, width, classes, 4]) * float(config.view)
-        x, y = tf.meshgrid(tf.range(width), tf.range(height))
-        corners = tf.cast(tf.stack([x, y, x, y], axis=-1) * stride, tf.float32)
-        return boxes + corners[:, :, None], scores
+        return _read(dense(_whole_windows(image, config, stride)[None], training=False)[0], config, stride)
 
     return answer
+
+
+def _stride(network: keras.Model, config: OverFeatDetectorConfig) -> int:
+    """Pixels from one window to the next."""
+    body = keras.Model(network.input, network.get_layer("pooled").input)
+    return map_side_and_stride(body, config.view)[1]
+
+
+def _whole_windows(image: tf.Tensor, config: OverFeatDetectorConfig, stride: int) -> tf.Tensor:
+    """An image [H, W, 3], with zeros behind where it needs them so that each offset of the pooling has a window."""
+    least = config.view + (config.pool - 1) * stride
+    lacking = tf.maximum(least - tf.shape(image)[:2], 0)
+    return tf.pad(image, [[0, lacking[0]], [0, lacking[1]], [0, 0]])
+
+
+def _read(answers: tf.Tensor, config: OverFeatDetectorConfig, stride: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """What the windows of one image say, [h, w, classes + 1 + 4 classes], as `window_answers` returns it."""
+    height, width = tf.unstack(tf.shape(answers)[:2])
+    classes = (answers.shape[-1] - 1) // 5
+    scores = tf.nn.softmax(answers[..., : classes + 1])[..., :classes]
+    boxes = tf.reshape(answers[..., classes + 1 :], [height, width, classes, 4]) * float(config.view)
+    x, y = tf.meshgrid(tf.range(width), tf.range(height))
+    corners = tf.cast(tf.stack([x, y, x, y], axis=-1) * stride, tf.float32)
+    return boxes + corners[:, :, None], scores
+
+
+# For export ----------------------------------------------------------------------------------------------------------
+
+
+def prepare_all(network: keras.Model, config: OverFeatDetectorConfig, image: tf.Tensor) -> dict[str, tf.Tensor]:
+    """One image [H, W, 3] at all scales: `image0` [H', W', 3] and `size0` [2], its height and width without zeros
+    behind, and so on; and `sizes` [2], height and width of the image itself."""
+    stride, prepared = _stride(network, config), {"sizes": tf.cast(tf.shape(image)[:2], tf.float32)}
+    for number, scale in enumerate(config.scales):
+        scaled, prepared[f"size{number}"] = prepare(config, image, scale)
+        prepared[f"image{number}"] = tf.ensure_shape(_whole_windows(scaled, config, stride), (None, None, 3))
+    return prepared
+
+
+def parts(config: OverFeatDetectorConfig, network: keras.Model) -> DetectorParts:
+    """A network of `build` in parts, see `kapps.exporting.detection_parts`: the windows of all scales as one network,
+    and what they see, merged."""
+    dense, stride = densely(network, "answers"), _stride(network, config)
+    numbers = range(len(config.scales))
+    images = {f"image{number}": keras.Input((None, None, 3), name=f"image{number}") for number in numbers}
+    answers = {f"answers{number}": dense(image) for number, image in enumerate(images.values())}
+
+    def detect(sizes: tf.Tensor, *scales: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        signature = (
+            tf.TensorSpec((config.max_detections, 4)),
+            tf.TensorSpec((config.max_detections,)),
+            tf.TensorSpec((config.max_detections,), tf.int32),
+            tf.TensorSpec((), tf.int32),
+        )
+        return tf.map_fn(of_image, (sizes, *scales), fn_output_signature=signature)
+
+    def of_image(image: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        """`OverFeatDetector.find` from the answers of all scales on."""
+        size, *scales = image
+        all_boxes, all_scores = [], []
+        for answers, prepared_size in zip(scales[: len(numbers)], scales[len(numbers) :], strict=True):
+            boxes, scores = _read(answers, config, stride)
+            ratio = size / prepared_size
+            classes = scores.shape[-1]
+            all_boxes.append(tf.reshape(boxes * tf.gather(ratio, [1, 0, 1, 0]), [-1, classes, 4]))
+            all_scores.append(tf.reshape(scores, [-1, classes]))
+        boxes, scores = clip(tf.concat(all_boxes, axis=0), size[0], size[1]), tf.concat(all_scores, axis=0)
+        large = tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+        scores = tf.where(large & (scores > config.score_threshold), scores, 0.0)
+
+        def of_class(windows: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            boxes, scores = windows
+            most = tf.minimum(config.max_windows, tf.math.count_nonzero(scores, dtype=tf.int32))
+            sure, best = tf.math.top_k(scores, most)
+            merged, sums = graph_merging.merge_boxes(tf.gather(boxes, best), sure, config.merge_threshold)
+            behind = config.max_windows - tf.shape(sums)[0]
+            merged, sums = tf.pad(merged, [[0, behind], [0, 0]]), tf.pad(sums, [[0, behind]])
+            order = tf.argsort(sums, direction="DESCENDING", stable=True)
+            return tf.gather(merged, order), tf.gather(sums, order)
+
+        each = (tf.TensorSpec((config.max_windows, 4)), tf.TensorSpec((config.max_windows,)))
+        by_class = (tf.transpose(boxes, [1, 0, 2]), tf.transpose(scores))
+        boxes, sums = tf.map_fn(of_class, by_class, fn_output_signature=each)  # [classes, max_windows, 4], [..., ...]
+        flat = tf.pad(tf.reshape(sums, [-1]), [[0, config.max_detections]])  # there may be fewer than are asked for
+        sums, best = tf.math.top_k(flat, config.max_detections)
+        best = tf.where(sums > 0, best, 0)
+        boxes = tf.where(sums[:, None] > 0, tf.gather(tf.reshape(boxes, [-1, 4]), best), 0.0)
+        found = tf.math.count_nonzero(sums, dtype=tf.int32)
+        return boxes, sums / (1 + sums), best // config.max_windows, found
+
+    scales = (*answers, *(f"size{number}" for number in numbers))
+    windows = network_part("trunk", images, answers)
+    return DetectorParts((windows, Part("detections", ("sizes", *scales), DETECTED, detect)))
 
 
 class OverFeatDetector(TrainedDetector):
@@ -253,6 +340,49 @@ class OverFeatDetector(TrainedDetector):
         whole = {key: np.concatenate(values) for key, values in found.items()}
         best = np.argsort(-whole["scores"], kind="stable")[: self.config.max_detections]
         return {key: values[best] for key, values in whole.items()}
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        version: int | None = None,
+        card: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        optimize: bool = False,
+        formats: Sequence[str] = (),
+        with_keras: bool = True,
+    ) -> Path:
+        """A SavedModel that takes encoded images of any size; arguments, errors and outputs as in
+        `kapps.exporting.detection.export_detector`; there are no formats for other runtimes."""
+        config, entry = self.config, detector_info(self.name)
+        return export_detector(
+            self.network,
+            partial(prepare_all, self.network, config),
+            partial(parts, config),
+            path,
+            labels=self.class_names,
+            preprocessing={
+                "fit": "shortest side",
+                "shorter_sides": [round(config.view * scale) for scale in config.scales],
+                **pixel_facts(config),
+            },
+            operations=self._operations(),
+            scores="sigmoid",
+            version=version,
+            card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
+            overwrite=overwrite,
+            optimize=optimize,
+            formats=formats,
+            with_keras=with_keras,
+        )
+
+    def _operations(self) -> int:
+        """Float operations for one image of the usual shape, 4:3, at all scales."""
+        dense, side = densely(self.network, "answers"), self.config.view
+        image = tf.zeros((side, side * 4 // 3, 3), tf.uint8)
+        prepared = prepare_all(self.network, self.config, image)
+        shapes = [(1, *x.shape) for name, x in prepared.items() if name.startswith("image")]
+        return sum(count_flops_of_call(lambda x: dense(x, training=False), tf.TensorSpec(shape)) for shape in shapes)
 
     def _seen(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the windows of all scales: boxes [N, 4] in pixels of the image, probabilities and classes [N]."""

@@ -144,6 +144,26 @@ class TrainedDetector(Detector):
             )
 
 
+def by_name(prepare: Prepare) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """What prepares an image for a network, as `kapps.exporting.detection.export_detector` takes it."""
+
+    def prepared(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        image, size = prepare(image)
+        return {"image": tf.ensure_shape(image, (None, None, 3)), "sizes": size}
+
+    return prepared
+
+
+def pixel_facts(config: Any) -> dict[str, Any]:
+    """For a card: what a configuration says about pixels."""
+    return {
+        "scale": 1 / 255,
+        "mean": list(config.mean),
+        "std": list(config.std),
+        "channel_order": config.channel_order,
+    }
+
+
 def steps_per_epoch(dataset: BoxDataset, batch_size: int) -> int:
     """Whole batches in the data; 1 where there is not one, or where nobody knows."""
     return max(1, (dataset.num_examples or 1) // batch_size)

@@ -37,6 +37,7 @@ import tensorflow as tf
 
 from kapps.create import create_backbone
 from kapps.errors import RecipeError, UnknownNameError
+from kapps.exporting.detection_parts import DETECTED, DetectorParts, Part, network_part
 from kapps.layers.grid_detections import GridDetections
 
 
@@ -163,6 +164,18 @@ def prepare(config: YoloConfig, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     image = (image - config.mean) / config.std
     image = tf.image.resize(image, (config.side, config.side), antialias=True)
     return tf.ensure_shape(image, (config.side, config.side, 3)), tf.fill([2], float(config.side))
+
+
+def parts(model: keras.Model) -> DetectorParts:
+    """A network of `build` in parts, see `kapps.exporting.detection_parts`: the grid, and what is read from it."""
+    detections = model.get_layer("detections")
+    grid = network_part("trunk", {"image": model.inputs[0]}, {"answers": model.get_layer("answers").output})
+
+    def detect(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        found = detections(*tensors)
+        return [found[name] for name in DETECTED]
+
+    return DetectorParts((grid, Part("detections", ("answers", "sizes"), DETECTED, detect)), (grid,))
 
 
 def grid_targets(boxes: Any, classes: Any, valid: Any, sizes: Any, grid: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kapps.catalog import detector_info
+from kapps.exporting.detection import export_detector
+from kapps.exporting.flops import count_flops
 from kapps.tasks.detection import yolo
 from kapps.tasks.detection.detector import as_found
 from kapps.tasks.detection.network_training import NetworkTraining
-from kapps.tasks.detection.trained_detector import TrainedDetector, one_image, steps_per_epoch
+from kapps.tasks.detection.trained_detector import (
+    TrainedDetector,
+    by_name,
+    one_image,
+    pixel_facts,
+    steps_per_epoch,
+)
 from kapps.tasks.detection.yolo import YoloConfig, grid_targets
 from kapps.tasks.detection.yolo_loss import LOSSES, yolo_losses
 from kapps.training.schedules import Warmup
@@ -121,6 +130,39 @@ class YoloDetector(TrainedDetector):
             seed=seed,
             folder=None if folder is None else Path(folder),
             progress=progress,
+        )
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        version: int | None = None,
+        card: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        optimize: bool = False,
+        formats: Sequence[str] = (),
+        with_keras: bool = True,
+    ) -> Path:
+        """A SavedModel that takes encoded images of any size; arguments, errors and outputs as in
+        `kapps.exporting.detection.export_detector`."""
+        config, entry = self.config, detector_info(self.name)
+        (grid,) = yolo.parts(self.network).networks
+        assert grid.network is not None
+        return export_detector(
+            self.network,
+            by_name(partial(yolo.prepare, config)),
+            yolo.parts,
+            path,
+            labels=self.class_names,
+            preprocessing={"fit": "stretch", "size": [config.side, config.side], **pixel_facts(config)},
+            operations=count_flops(grid.network),
+            scores="sigmoid",
+            version=version,
+            card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
+            overwrite=overwrite,
+            optimize=optimize,
+            formats=formats,
+            with_keras=with_keras,
         )
 
 
