@@ -17,6 +17,8 @@ _PUBLIC = {
     "create_model": "kapps.create",
     "create_backbone": "kapps.create",
     "features": "kapps.create",
+    "list_learners": "kapps.catalog",
+    "create_learner": "kapps.create",
     "list_detectors": "kapps.catalog",
     "create_detector": "kapps.tasks.detection.create",
     "train": "kapps.tasks.train",
@@ -28,8 +30,8 @@ _PUBLIC = {
 }
 
 if TYPE_CHECKING:
-    from kapps.catalog import info, list_detectors, list_models
-    from kapps.create import create_backbone, create_model, features
+    from kapps.catalog import info, list_detectors, list_learners, list_models
+    from kapps.create import create_backbone, create_learner, create_model, features
     from kapps.explaining.explain import explain
     from kapps.exporting.saved_model import export
     from kapps.predict import load
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "create_backbone",
     "create_detector",
+    "create_learner",
     "create_model",
     "evaluate",
     "explain",
@@ -48,6 +51,7 @@ __all__ = [
     "features",
     "info",
     "list_detectors",
+    "list_learners",
     "list_models",
     "load",
     "train",

@@ -1206,7 +1206,7 @@ def list_models(pattern: str = "*", *, task: str | None = None) -> list[str]:
     Raises:
         UnknownNameError: no architecture in the catalogue has this task.
     """
-    tasks = sorted({"detection", *(entry.task for entry in ENTRIES)})
+    tasks = sorted({"detection", "features", *(entry.task for entry in ENTRIES)})
     if task is not None and task not in tasks:
         raise UnknownNameError("task", task, tasks)
     return [
@@ -1354,4 +1354,303 @@ def detector_info(name: str) -> DetectorEntry:
     known = {entry.name: entry for entry in DETECTORS}
     if name not in known:
         raise UnknownNameError("detector", name, known, hint="see `kapps list`")
+    return known[name]
+
+
+@dataclass(frozen=True)
+class LearnerEntry:
+    """What is known about one learner without labels.
+
+    Attributes:
+        name: the name that `kapps.create_learner` takes.
+        module: the module that holds it; its `VARIANTS` has `name` as a key.
+        title: the name people use.
+        year: the year of the paper.
+        paper: authors, title and venue, with the section or equation that the file follows.
+        data_shape: of one example by default, without the batch.
+        params: the number of weights with the default shape and configuration.
+        params_source: the arithmetic of that number.
+        url: the page of the paper; "" where there is none.
+    """
+
+    name: str
+    module: str
+    title: str
+    year: int
+    paper: str
+    data_shape: tuple[int, ...]
+    params: int
+    params_source: str
+    url: str = ""
+
+
+LEARNERS: tuple[LearnerEntry, ...] = (
+    LearnerEntry(
+        name="autoencoder",
+        module="kapps.architectures.unsupervised.autoencoder",
+        title="Autoencoder",
+        year=1986,
+        paper="Rumelhart, Hinton, Williams: Learning internal representations by error propagation, 1986, sec. 8.3",
+        data_shape=(28, 28, 1),
+        params=393_284,
+        params_source="784 * 500 tied weights + 500 + 784",
+    ),
+    LearnerEntry(
+        name="rbm",
+        module="kapps.architectures.unsupervised.rbm",
+        title="Restricted Boltzmann machine",
+        year=1986,
+        paper="Smolensky: Foundations of harmony theory, 1986; learning: Hinton, Neural Computation 14, 2002, eq. 5",
+        data_shape=(28, 28, 1),
+        params=393_284,
+        params_source="784 * 500 + 784 + 500",
+        url="https://doi.org/10.1162/089976602760128018",
+    ),
+    LearnerEntry(
+        name="helmholtz_machine",
+        module="kapps.architectures.unsupervised.helmholtz_machine",
+        title="Helmholtz machine",
+        year=1995,
+        paper="Hinton, Dayan, Frey, Neal: The wake-sleep algorithm, Science 268, 1995",
+        data_shape=(28, 28, 1),
+        params=365_084,
+        params_source="both ways of 784-200-100-50: 2 * (156,800 + 20,000 + 5,000), their biases, and the top's 50",
+        url="https://doi.org/10.1126/science.7761831",
+    ),
+    LearnerEntry(
+        name="sparse_coding",
+        module="kapps.architectures.unsupervised.sparse_coding",
+        title="Sparse coding",
+        year=1996,
+        paper="Olshausen, Field: Emergence of simple-cell receptive field properties, Nature 381, 1996, eq. 2 to 4",
+        data_shape=(8, 8, 1),
+        params=98_305,
+        params_source="256 * 64 atoms; 256 * (256 + 64) statistics of the codes; 1 count",
+        url="https://doi.org/10.1038/381607a0",
+    ),
+    LearnerEntry(
+        name="dbn",
+        module="kapps.architectures.unsupervised.dbn",
+        title="Deep belief net",
+        year=2006,
+        paper="Hinton, Osindero, Teh: A fast learning algorithm for deep belief nets, Neural Computation 18, 2006",
+        data_shape=(28, 28, 1),
+        params=2_288_784,
+        params_source="(784 + 1) * 500 + 784, 500 * 502, 500 * 2,001 + 2,000, and 642,000 generative weights",
+        url="https://doi.org/10.1162/neco.2006.18.7.1527",
+    ),
+    LearnerEntry(
+        name="deep_autoencoder",
+        module="kapps.architectures.unsupervised.deep_autoencoder",
+        title="Deep autoencoder",
+        year=2006,
+        paper="Hinton, Salakhutdinov: Reducing the dimensionality of data with neural networks, Science 313, 2006",
+        data_shape=(28, 28, 1),
+        params=2_837_314,
+        params_source="784-1000-500-250-30 and back, with biases",
+        url="https://doi.org/10.1126/science.1127647",
+    ),
+    LearnerEntry(
+        name="deep_autoencoder_2d",
+        module="kapps.architectures.unsupervised.deep_autoencoder",
+        title="Deep autoencoder with a code of two numbers",
+        year=2006,
+        paper="Hinton, Salakhutdinov: Reducing the dimensionality of data, Science 313, 2006, fig. 3B",
+        data_shape=(28, 28, 1),
+        params=2_823_286,
+        params_source="784-1000-500-250-2 and back, with biases",
+        url="https://doi.org/10.1126/science.1127647",
+    ),
+    LearnerEntry(
+        name="sparse_autoencoder",
+        module="kapps.architectures.unsupervised.autoencoder",
+        title="Sparse autoencoder",
+        year=2007,
+        paper="Lee, Ekanadham, Ng: Sparse deep belief net model for visual area V2, NIPS 2007; Ng: CS294A notes, 2011",
+        data_shape=(28, 28, 1),
+        params=393_284,
+        params_source="784 * 500 tied weights + 500 + 784",
+        url="https://web.stanford.edu/class/cs294a/sparseAutoencoder_2011new.pdf",
+    ),
+    LearnerEntry(
+        name="stacked_autoencoder",
+        module="kapps.architectures.unsupervised.stacked",
+        title="Stacked autoencoder",
+        year=2007,
+        paper="Bengio, Lamblin, Popovici, Larochelle: Greedy layer-wise training of deep networks, NIPS 2007",
+        data_shape=(28, 28, 1),
+        params=2_789_784,
+        params_source="784-1000-1000-1000, tied: 784,000 + 2 * 1,000,000, and biases of both ways",
+        url="https://proceedings.neurips.cc/paper/2006/hash/5da713a690c067105aeb2fae32403405-Abstract.html",
+    ),
+    LearnerEntry(
+        name="denoising_autoencoder",
+        module="kapps.architectures.unsupervised.autoencoder",
+        title="Denoising autoencoder",
+        year=2008,
+        paper="Vincent, Larochelle, Bengio, Manzagol: Extracting and composing robust features, ICML 2008, sec. 2.3",
+        data_shape=(28, 28, 1),
+        params=393_284,
+        params_source="784 * 500 tied weights + 500 + 784",
+        url="https://doi.org/10.1145/1390156.1390294",
+    ),
+    LearnerEntry(
+        name="psd",
+        module="kapps.architectures.unsupervised.predictive_sparse_decomposition",
+        title="Predictive sparse decomposition",
+        year=2008,
+        paper="Kavukcuoglu, Ranzato, LeCun: Fast inference in sparse coding algorithms, CBLL-TR-2008-12-01",
+        data_shape=(8, 8, 1),
+        params=33_280,
+        params_source="256 * 64 atoms + 64 * 256 + 2 * 256",
+        url="https://arxiv.org/abs/1010.3467",
+    ),
+    LearnerEntry(
+        name="convolutional_rbm",
+        module="kapps.architectures.unsupervised.convolutional_rbm",
+        title="Convolutional RBM",
+        year=2009,
+        paper="Lee, Grosse, Ranganath, Ng: Convolutional deep belief networks, ICML 2009, sec. 3.2 and 3.3",
+        data_shape=(28, 28, 1),
+        params=1_972,
+        params_source="9 * 9 * 24 + 24 + 1, and 3 numbers of the data",
+        url="https://doi.org/10.1145/1553374.1553453",
+    ),
+    LearnerEntry(
+        name="gaussian_convolutional_rbm",
+        module="kapps.architectures.unsupervised.convolutional_rbm",
+        title="Convolutional RBM, Gaussian visible units",
+        year=2009,
+        paper="Lee, Grosse, Ranganath, Ng: Convolutional deep belief networks, ICML 2009, sec. 3.2 and 3.3",
+        data_shape=(28, 28, 1),
+        params=1_972,
+        params_source="9 * 9 * 24 + 24 + 1, and 3 numbers of the data",
+        url="https://doi.org/10.1145/1553374.1553453",
+    ),
+    LearnerEntry(
+        name="convolutional_dbn",
+        module="kapps.architectures.unsupervised.convolutional_dbn",
+        title="Convolutional deep belief net",
+        year=2009,
+        paper="Lee, Grosse, Ranganath, Ng: Convolutional deep belief networks, ICML 2009, sec. 3.4",
+        data_shape=(28, 28, 1),
+        params=62_645,
+        params_source="11 * 11 * 40 + 41 and 6 * 6 * 40 * 40 + 80, and 84 numbers of the data",
+        url="https://doi.org/10.1145/1553374.1553453",
+    ),
+    LearnerEntry(
+        name="dbm",
+        module="kapps.architectures.unsupervised.dbm",
+        title="Deep Boltzmann machine",
+        year=2009,
+        paper="Salakhutdinov, Hinton: Deep Boltzmann machines, AISTATS 2009, sec. 2.1 and 2.2",
+        data_shape=(28, 28, 1),
+        params=944_284,
+        params_source="784 * 500 + 500 * 1,000 + 784 + 500 + 1,000, and 100 chains of 500",
+        url="https://proceedings.mlr.press/v5/salakhutdinov09a.html",
+    ),
+    LearnerEntry(
+        name="gaussian_rbm",
+        module="kapps.architectures.unsupervised.rbm",
+        title="Restricted Boltzmann machine, Gaussian visible units",
+        year=2010,
+        paper="Hinton: A practical guide to training restricted Boltzmann machines, UTML TR 2010-003, sec. 13.2",
+        data_shape=(8, 8, 1),
+        params=32_692,
+        params_source="64 * 500 + 64 + 500, and 2 * 64 to standardise with",
+        url="https://www.cs.toronto.edu/~hinton/absps/guideTR.pdf",
+    ),
+    LearnerEntry(
+        name="stacked_denoising_autoencoder",
+        module="kapps.architectures.unsupervised.stacked",
+        title="Stacked denoising autoencoder",
+        year=2010,
+        paper="Vincent, Larochelle, Lajoie, Bengio, Manzagol: Stacked denoising autoencoders, JMLR 11, 2010",
+        data_shape=(28, 28, 1),
+        params=2_789_784,
+        params_source="784-1000-1000-1000, tied: 784,000 + 2 * 1,000,000, and biases of both ways",
+        url="https://www.jmlr.org/papers/v11/vincent10a.html",
+    ),
+    LearnerEntry(
+        name="lista",
+        module="kapps.architectures.unsupervised.lista",
+        title="Learned ISTA",
+        year=2010,
+        paper="Gregor, LeCun: Learning fast approximations of sparse coding, ICML 2010, algorithm 3",
+        data_shape=(8, 8, 1),
+        params=180_481,
+        params_source="256 * 64 + 256 * 256 + 256, and the 98,305 of the coder it follows",
+        url="https://icml.cc/Conferences/2010/papers/449.pdf",
+    ),
+    LearnerEntry(
+        name="space_time_dbn",
+        module="kapps.architectures.unsupervised.space_time_dbn",
+        title="Space-time deep belief net",
+        year=2010,
+        paper="Chen, Ting, Marlin, de Freitas: Deep learning of invariant spatio-temporal features from video, 2010",
+        data_shape=(16, 32, 32, 1),
+        params=18_287,
+        params_source="9 * 9 * 16, 3 * 16 * 24, 5 * 5 * 24 * 24, 2 * 24 * 24 weights; biases, numbers of the data",
+    ),
+    LearnerEntry(
+        name="contractive_autoencoder",
+        module="kapps.architectures.unsupervised.autoencoder",
+        title="Contractive autoencoder",
+        year=2011,
+        paper="Rifai, Vincent, Muller, Glorot, Bengio: Contractive auto-encoders, ICML 2011, eq. 4 to 6",
+        data_shape=(28, 28, 1),
+        params=393_284,
+        params_source="784 * 500 tied weights + 500 + 784",
+        url="https://icml.cc/2011/papers/455_icmlpaper.pdf",
+    ),
+    LearnerEntry(
+        name="convolutional_autoencoder",
+        module="kapps.architectures.unsupervised.convolutional_autoencoder",
+        title="Convolutional autoencoder",
+        year=2011,
+        paper="Masci, Meier, Ciresan, Schmidhuber: Stacked convolutional auto-encoders, ICANN 2011",
+        data_shape=(28, 28, 1),
+        params=13_265,
+        params_source="5 * 5 * (16 + 16 * 32) tied weights + 48 + 17",
+        url="https://doi.org/10.1007/978-3-642-21735-7_7",
+    ),
+    LearnerEntry(
+        name="bimodal_autoencoder",
+        module="kapps.architectures.unsupervised.bimodal_autoencoder",
+        title="Bimodal deep autoencoder",
+        year=2011,
+        paper="Ngiam, Khosla, Kim, Nam, Lee, Ng: Multimodal deep learning, ICML 2011, sec. 4, fig. 3b",
+        data_shape=(1808,),
+        params=2_212_008,
+        params_source="784-500, 1024-500, 1000-200 and back, with biases",
+        url="https://icml.cc/2011/papers/399_icmlpaper.pdf",
+    ),
+    LearnerEntry(
+        name="vae",
+        module="kapps.architectures.unsupervised.variational_autoencoder",
+        title="Variational autoencoder",
+        year=2014,
+        paper="Kingma, Welling: Auto-encoding variational Bayes, ICLR 2014, eq. 10 and appendix B and C",
+        data_shape=(28, 28, 1),
+        params=815_824,
+        params_source="784-500-2x20, 20-500-784, with biases",
+        url="https://arxiv.org/abs/1312.6114",
+    ),
+)
+
+
+def list_learners(pattern: str = "*") -> list[str]:
+    """Names of what learns features without labels, by a shell pattern such as `"*rbm"`; case does not matter."""
+    return [entry.name for entry in LEARNERS if fnmatch.fnmatchcase(entry.name, pattern.lower())]
+
+
+def learner_info(name: str) -> LearnerEntry:
+    """The entry of one learner.
+
+    Raises:
+        UnknownNameError: with the nearest right names.
+    """
+    known = {entry.name: entry for entry in LEARNERS}
+    if name not in known:
+        raise UnknownNameError("learner", name, known, hint="see `kapps list`")
     return known[name]

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -21,6 +22,9 @@ from kapps.heads import classification
 from kapps.weights.download import Progress
 from kapps.weights.loading import load_weights
 from kapps.weights.local_file import open_archive
+
+if TYPE_CHECKING:
+    from kapps.architectures.unsupervised.feature_learner import FeatureLearner
 
 # Keras stores the members of a .keras file as they are; a file that swells far beyond its size on disk is an attack.
 _MAX_UNPACKED_RATIO = 20
@@ -113,6 +117,52 @@ def create_backbone(
     if weights is not None:
         load_weights(model, name, weights, partial=True, progress=progress)
     return model
+
+
+def create_learner(
+    name: str,
+    *,
+    data_shape: Sequence[int] | None = None,
+    config: Mapping[str, object] | None = None,
+) -> FeatureLearner:
+    """What learns features without labels, by its name.
+
+    Args:
+        name: one of `kapps.list_learners()`.
+        data_shape: of one example, without the batch, e.g. `(784,)` or `(28, 28, 1)`; None = the entry's own.
+        config: values for fields of the learner's configuration, e.g. `{"hidden": 500}`.
+
+    Returns:
+        A Keras model whose call is its encoder, with `fit`, `transform`, `inverse_transform`, `components_`, `encoder`:
+        see `kapps.architectures.unsupervised.feature_learner`.
+
+    Raises:
+        UnknownNameError: no learner has this name; the message gives the nearest.
+        RecipeError: a config field that does not exist or has a wrong type or value, an impossible shape, or more
+            weights than this machine can hold.
+    """
+    entry = catalog.learner_info(name)
+    module = importlib.import_module(entry.module)
+    settings = override(module.VARIANTS[name], config or {}, name)
+    shape = tuple(entry.data_shape if data_shape is None else data_shape)
+    with _recipe_errors(name, shape):
+        return module.LEARNER(shape, settings, name=name)
+
+
+def load_learner(path: str | Path) -> FeatureLearner:
+    """A trained learner from a `.keras` file: its own, or that of its encoder, as runs and exports hold it.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or holds no learner.
+    """
+    from kapps.architectures.unsupervised.feature_learner import FeatureLearner
+
+    model = load_keras(path)
+    parts = [model, *model.layers]
+    learner = next((part for part in parts if isinstance(part, FeatureLearner)), None)
+    if learner is None:
+        raise WeightsError(f"{path}: expected what learned without labels, got {model.name!r}: give a learner's file")
+    return learner
 
 
 def features(model: keras.Model, names: str | Sequence[str]) -> keras.Model:

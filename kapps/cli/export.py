@@ -19,7 +19,7 @@ from kapps.errors import RecipeError, WeightsError
 if TYPE_CHECKING:
     import keras
 
-    from kapps.training.recipe import DetectionRecipe, Recipe
+    from kapps.training.recipe import DetectionRecipe, LearnerRecipe, Recipe
 
 
 def command(
@@ -58,6 +58,10 @@ def command(
         list[str] | None,
         typer.Option("--format", help="Also for another runtime: onnx, openvino, litert; several times for several."),
     ] = None,
+    without_keras: Annotated[
+        bool,
+        typer.Option("--without-keras", help="Of a detector: leave out model.keras; half as large, not to be trained."),
+    ] = False,
     quantize: Annotated[
         bool, typer.Option("--quantize", help="Also in 8 bits for ONNX Runtime; the card says what it loses.")
     ] = False,
@@ -91,13 +95,15 @@ def command(
             ("weights", weights),
             ("features", features),
             ("activation", activation),
-            ("format", formats),
             ("quantize", quantize or None),
         ):
             if given is not None:
                 raise RecipeError(f"--{name} is not for a detector, and {model} holds one: leave it out")
-        _export_detector(model, path, version, licence, limit, optimize=optimize, as_json=as_json)
+        chosen = {"optimize": optimize, "formats": formats or [], "with_keras": not without_keras}
+        _export_detector(model, path, version, licence, limit, chosen, as_json=as_json)
         return
+    if without_keras:
+        raise RecipeError("--without-keras is for detectors: leave it out")
     if weights is not None:
         arguments = _from_catalogue(str(model), weights, labels, preprocessing)
     elif (model / "recipe.json").is_file():
@@ -160,15 +166,18 @@ def _export_detector(
     version: int | None,
     licence: str | None,
     limits: list[str] | None,
+    chosen: dict[str, Any],
     *,
-    optimize: bool,
     as_json: bool,
 ) -> None:
     """A trained detector, with what its run folder knows of it."""
     metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else None
     with waiting(f"exporting to {path}"):
         from kapps.tasks.detection.create import load_detector
+        from kapps.tasks.detection.fast_rcnn import FastRCNN
         from kapps.tasks.detection.network_detector import NetworkDetector
+        from kapps.tasks.detection.overfeat_detector import OverFeatDetector
+        from kapps.tasks.detection.yolo_detector import YoloDetector
         from kapps.training.recipe import DetectionRecipe, load_recipe
 
         card: dict[str, Any] = {}
@@ -188,11 +197,11 @@ def _export_detector(
         card |= {"licence": licence} if licence is not None else {}
         card |= {"limits": limits} if limits else {}
         detector = load_detector(run)
-        if not isinstance(detector, NetworkDetector):
+        if not isinstance(detector, NetworkDetector | YoloDetector | OverFeatDetector | FastRCNN):
             raise RecipeError(
-                f"{run} holds a {detector.name}, which is no single network: only Faster R-CNN is exported"
+                f"{run} holds a {detector.name}, whose support vector machines are no network: it is not exported"
             )
-        folder = detector.export(path, version=version, card=card, optimize=optimize)
+        folder = detector.export(path, version=version, card=card, **chosen)
     result = {"path": str(folder), "name": folder.parent.name, "version": int(folder.name)}
     shown = {**result, "labels": list(detector.class_names)}
     if as_json:
@@ -245,11 +254,13 @@ def _from_run(run: Path) -> dict[str, Any]:
     metrics = read_json(run / "metrics.json")
 
     from kapps.create import create_backbone
-    from kapps.training.recipe import Recipe, load_recipe
+    from kapps.training.recipe import DetectionRecipe, LearnerRecipe, Study, load_recipe
     from kapps.training.study import headline
 
     recipe = load_recipe(run / "recipe.json")
-    assert isinstance(recipe, Recipe)  # a run folder holds no study
+    assert not isinstance(recipe, Study | DetectionRecipe)  # a run folder holds no study; a detector was sent elsewhere
+    if isinstance(recipe, LearnerRecipe):
+        return _from_learner(recipe, metrics)
     steps = recipe.data.preprocessing
     backbone = create_backbone(recipe.model.name, input_shape=(*steps.size, steps.channels), config=recipe.model.config)
     entry = catalog.info(recipe.model.name)
@@ -273,7 +284,28 @@ def _from_run(run: Path) -> dict[str, Any]:
     }
 
 
-def _command(recipe: Recipe | DetectionRecipe) -> str:
+def _from_learner(recipe: LearnerRecipe, metrics: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `kapps.export` for the encoder of what learned without labels."""
+    entry = catalog.learner_info(recipe.learner.name)
+    measured_on = f"{recipe.data.name}, {recipe.data.test}, {metrics['test']['num_examples']:,} examples"
+    names = {"accuracy": "test accuracy of a logistic regression on the codes", "reconstruction_error": "test MSE"}
+    return {
+        "preprocessing": recipe.data.preprocessing,
+        "labels": [],
+        "card": {
+            "title": recipe.title,
+            "architecture": entry.name,
+            "task": "embedding",
+            "paper": entry.paper,
+            "data": f"{recipe.data.name}, {recipe.data.train}",
+            "data_licence": metrics["licence"],
+            "command": _command(recipe),
+            "metrics": {shown: {"value": metrics["test"][name], "data": measured_on} for name, shown in names.items()},
+        },
+    }
+
+
+def _command(recipe: Recipe | DetectionRecipe | LearnerRecipe) -> str:
     """What reproduces the run: the recipe's name where it is one of ours and only the seed differs, else its file."""
     from kapps.training.recipe import list_recipes, load_recipe
 

@@ -19,14 +19,17 @@ def command(
         str,
         typer.Argument(
             help="The architecture's name, as `kapps list` shows it.",
-            autocompletion=lambda: [*catalog.list_models(), *catalog.list_detectors()],
+            autocompletion=lambda: [*catalog.list_models(), *catalog.list_detectors(), *catalog.list_learners()],
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show one architecture or detector: figures, paper and how its file describes it."""
+    """Show one architecture, detector or learner: figures, paper and how its file describes it."""
     if name in catalog.list_detectors():
         _show_detector(catalog.detector_info(name), as_json=as_json)
+        return
+    if name in catalog.list_learners():
+        _show_learner(catalog.learner_info(name), as_json=as_json)
         return
     entry = catalog.info(name)
     description = module_docstring(entry.module)
@@ -65,6 +68,27 @@ def _show_detector(entry: catalog.DetectorEntry, *, as_json: bool) -> None:
             "url": entry.url,
             "task": "detection",
             **({"weights": ", ".join(entry.weights)} if entry.weights else {}),
+            "file": entry.module.replace(".", "/") + ".py",
+        }
+    )
+    typer.echo("\n" + description)
+
+
+def _show_learner(entry: catalog.LearnerEntry, *, as_json: bool) -> None:
+    description = module_docstring(entry.module)
+    if as_json:
+        print_json({**asdict(entry), "description": description})
+        return
+    print_facts(
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "year": entry.year,
+            "paper": entry.paper,
+            **({"url": entry.url} if entry.url else {}),
+            "task": "features",
+            "data": shape(entry.data_shape),
+            "parameters": f"{entry.params:,} ({entry.params_source})",
             "file": entry.module.replace(".", "/") + ".py",
         }
     )

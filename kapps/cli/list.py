@@ -1,10 +1,11 @@
-"""`kapps list`: the catalogue, or the part of it that matches. As JSON it has the detectors with `--task detection`."""
+"""`kapps list`: the catalogue, or the part of it that matches. As JSON it has the detectors with `--task detection`
+and what learns without labels with `--task features`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,23 +20,24 @@ def command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the architectures, and the detectors that are built on them."""
+    """List the architectures, the detectors that are built on them, and what learns features without labels."""
     detectors = [catalog.detector_info(name) for name in catalog.list_detectors(pattern) if task in (None, "detection")]
-    entries = [] if task == "detection" else [catalog.info(name) for name in catalog.list_models(pattern, task=task)]
+    learners = [catalog.learner_info(name) for name in catalog.list_learners(pattern) if task in (None, "features")]
+    others: dict[str | None, list[Any]] = {"detection": detectors, "features": learners}
+    entries = [] if task in others else [catalog.info(name) for name in catalog.list_models(pattern, task=task)]
     if as_json:
-        print_json([asdict(entry) for entry in (detectors if task == "detection" else entries)])
+        print_json([asdict(entry) for entry in others.get(task, entries)])
         return
-    if entries or not detectors:
-        _print_architectures(entries)
-    if detectors:
-        if entries:
+    printers: list[tuple[Callable[[Any], None], list[Any]]] = [
+        (_print_architectures, entries),
+        (_print_detectors, detectors),
+        (_print_learners, learners),
+    ]
+    shown = [(printer, some) for printer, some in printers if some] or printers[:1]
+    for number, (printer, some) in enumerate(shown):
+        if number:
             typer.echo()
-        print_table(
-            ("detector", "title", "year", "weights"),
-            ((entry.name, entry.title, entry.year, ", ".join(entry.weights)) for entry in detectors),
-            right=("year",),
-            fold=("title",),
-        )
+        printer(some)
 
 
 def _print_architectures(entries: list[catalog.Entry]) -> None:
@@ -45,6 +47,24 @@ def _print_architectures(entries: list[catalog.Entry]) -> None:
             (entry.name, entry.title, entry.year, f"{entry.params:,}", shape(entry.input_shape), entry.task)
             for entry in entries
         ),
+        right=("year", "params"),
+        fold=("title",),
+    )
+
+
+def _print_detectors(entries: list[catalog.DetectorEntry]) -> None:
+    print_table(
+        ("detector", "title", "year", "weights"),
+        ((entry.name, entry.title, entry.year, ", ".join(entry.weights)) for entry in entries),
+        right=("year",),
+        fold=("title",),
+    )
+
+
+def _print_learners(entries: list[catalog.LearnerEntry]) -> None:
+    print_table(
+        ("learner", "title", "year", "params", "data"),
+        ((entry.name, entry.title, entry.year, f"{entry.params:,}", shape(entry.data_shape)) for entry in entries),
         right=("year", "params"),
         fold=("title",),
     )

@@ -46,7 +46,8 @@ def command(
         page = readme.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"expected a readable page at {readme}, got: {error.strerror}; name it with --readme") from None
-    current = fill(page, "catalogue", catalogue_table())
+    tables = (catalogue_table(), detectors_table(), learners_table())
+    current = fill(page, "catalogue", "\n\n".join(tables))
     current = fill(current, "results", results_table(read_results(*([recipes] if recipes else MEASURED))))
     if current == page:
         return
@@ -118,6 +119,34 @@ def catalogue_table() -> str:
             for e in catalog.ENTRIES
         ],
         right=("year", "parameters", "FLOPs"),
+    )
+
+
+def detectors_table() -> str:
+    """Every detector as one row."""
+    return markdown(
+        ("name", "detector", "year", "paper"),
+        [(f"`{e.name}`", e.title, e.year, f"[{e.paper}]({e.url})") for e in catalog.DETECTORS],
+        right=("year",),
+    )
+
+
+def learners_table() -> str:
+    """Everything that learns without labels as one row."""
+    return markdown(
+        ("name", "learner without labels", "year", "data", "parameters", "paper"),
+        [
+            (
+                f"`{e.name}`",
+                e.title,
+                e.year,
+                shape(e.data_shape),
+                f"{e.params:,}",
+                f"[{e.paper}]({e.url})" if e.url else e.paper,
+            )
+            for e in catalog.LEARNERS
+        ],
+        right=("year", "parameters"),
     )
 
 

@@ -33,7 +33,16 @@ from kapps.training.evaluate import evaluate
 from kapps.training.loop import fit_resumable
 from kapps.training.optimizers import make_optimizer
 from kapps.training.plots import plot_curves
-from kapps.training.recipe import DataSpec, DetectionRecipe, Recipe, Study, change, load_recipe, parse_changes
+from kapps.training.recipe import (
+    DataSpec,
+    DetectionRecipe,
+    LearnerRecipe,
+    Recipe,
+    Study,
+    change,
+    load_recipe,
+    parse_changes,
+)
 from kapps.training.run_folder import Run, begin, errors_as_one_line, look_into, machine, versions, write_json
 
 
@@ -53,8 +62,8 @@ def train(
         raise RecipeError(
             f"{recipe!r} is a study of {len(loaded.cases)} cases: run it with kapps.training.study.run_seeds"
         )
-    if isinstance(loaded, DetectionRecipe):
-        raise RecipeError(f"{recipe!r} trains a detector: run it with kapps.tasks.train.train")
+    if isinstance(loaded, DetectionRecipe | LearnerRecipe):
+        raise RecipeError(f"{recipe!r} trains no classifier: run it with kapps.tasks.train.train")
     settings = dict(changes) if isinstance(changes, Mapping) else parse_changes(changes)
     if seed is not None:
         settings["seed"] = seed

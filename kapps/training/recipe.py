@@ -259,6 +259,44 @@ class DetectionRecipe:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class LearnerSpec:
+    """Which feature learner: the arguments of `kapps.create_learner`. The shape of the data follows the preprocessing.
+
+    Attributes:
+        name: see `kapps.list_learners()`.
+        config: fields of the learner's configuration, e.g. `{"hidden": 500}`.
+    """
+
+    name: str
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class LearnerRecipe:
+    """One training run of what learns without labels. Labels, where the data has them, only measure the codes, unless
+    the learner itself has units for them.
+
+    Attributes:
+        data: its preprocessing must give pictures in [0, 1] where the learner takes no others. Of `augment` nothing is
+            used.
+        epochs: of `fit`; what learns layer by layer gives each layer as many.
+        seed: everything random follows from it.
+        expected: accuracy on the test split of a multinomial logistic regression on the codes.
+    """
+
+    title: str
+    learner: LearnerSpec
+    data: DataSpec
+    epochs: Count = 10
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    expected: Expected | None = None
+
+    def __post_init__(self) -> None:
+        if self.data.augment is not None:
+            raise RecipeError("data.augment is not for learners without labels: leave it out")
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Study:
     """One recipe in several cases that differ in named fields: an experiment with a table and a plot.
 
@@ -283,7 +321,7 @@ class Study:
         return change(self.base, self.cases[label])
 
 
-AnyRecipe = TypeVar("AnyRecipe", Recipe, DetectionRecipe)
+AnyRecipe = TypeVar("AnyRecipe", Recipe, DetectionRecipe, LearnerRecipe)
 
 
 def list_recipes() -> list[str]:
@@ -293,14 +331,16 @@ def list_recipes() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(kapps.recipes.__path__))
 
 
-def load_recipe(source: str | Path | Recipe | DetectionRecipe | Study) -> Recipe | DetectionRecipe | Study:
+def load_recipe(
+    source: str | Path | Recipe | DetectionRecipe | LearnerRecipe | Study,
+) -> Recipe | DetectionRecipe | LearnerRecipe | Study:
     """A recipe by its name, from a JSON file (as in a run folder), or as it is.
 
     Raises:
         UnknownNameError: no recipe has this name.
         RecipeError: the file is not a recipe.
     """
-    if isinstance(source, Recipe | DetectionRecipe | Study):
+    if isinstance(source, Recipe | DetectionRecipe | LearnerRecipe | Study):
         return source
     path = Path(source)
     if path.suffix == ".json" or path.is_file():
@@ -321,25 +361,28 @@ def recipe_module_file(name: str) -> Path:
     return Path(next(iter(kapps.recipes.__path__))) / f"{name}.py"
 
 
-def to_dict(recipe: Recipe | DetectionRecipe) -> dict[str, Any]:
+def to_dict(recipe: Recipe | DetectionRecipe | LearnerRecipe) -> dict[str, Any]:
     """The recipe as plain JSON-able data."""
     return pydantic.TypeAdapter(type(recipe)).dump_python(recipe, mode="json")
 
 
 def from_dict(data: Mapping[str, Any]) -> Any:
-    """A recipe from plain data; one with a `detector` is a `DetectionRecipe`, every other a `Recipe`.
+    """A recipe from plain data: with a `detector` a `DetectionRecipe`, with a `learner` a `LearnerRecipe`, every other
+    a `Recipe`.
 
     Raises:
         RecipeError: an unknown field (answered with the nearest), a wrong type or a value out of range, with its path.
     """
-    kind: type = DetectionRecipe if isinstance(data, Mapping) and "detector" in data else Recipe
+    kinds: dict[str, type] = {"detector": DetectionRecipe, "learner": LearnerRecipe}
+    fields = data if isinstance(data, Mapping) else {}
+    kind = next((kinds[field] for field in kinds if field in fields), Recipe)
     try:
         return pydantic.TypeAdapter(kind).validate_python(data)
     except pydantic.ValidationError as error:
         raise RecipeError(_first_fault(error, kind)) from None
 
 
-def describes(data: Mapping[str, Any], recipe: Recipe | DetectionRecipe) -> bool:
+def describes(data: Mapping[str, Any], recipe: Recipe | DetectionRecipe | LearnerRecipe) -> bool:
     """Whether plain data is this recipe; it may be from a time when the recipe had fewer fields."""
     try:
         return to_dict(from_dict(data)) == to_dict(recipe)

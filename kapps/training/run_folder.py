@@ -19,7 +19,7 @@ import kapps
 from kapps.create import load_keras
 from kapps.errors import DataError, KappsError, OutputError, RecipeError
 from kapps.training import callbacks as watch
-from kapps.training.recipe import AnyRecipe, DetectionRecipe, Recipe, describes, to_dict
+from kapps.training.recipe import AnyRecipe, DetectionRecipe, LearnerRecipe, Recipe, describes, to_dict
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def look_into(folder: Path, recipe: AnyRecipe, *, resume: bool) -> Run[AnyRecipe
     return None
 
 
-def begin(folder: Path, recipe: Recipe | DetectionRecipe, model: keras.Model) -> None:
+def begin(folder: Path, recipe: Recipe | DetectionRecipe | LearnerRecipe, model: keras.Model) -> None:
     """Make the folder and write the recipe, if there is room for what will follow.
 
     Raises:

@@ -22,6 +22,7 @@ from kapps.training.recipe import (
     DetectionRecipe,
     Expected,
     ExpectedBoxes,
+    LearnerRecipe,
     Recipe,
     Study,
     change,
@@ -103,7 +104,7 @@ def write_results(
 
 
 def _run_all(
-    plan: Sequence[tuple[Recipe | DetectionRecipe, Path]],
+    plan: Sequence[tuple[Recipe | DetectionRecipe | LearnerRecipe, Path]],
     train: Callable[..., Any],
     *,
     data_dir: str | Path | None,
@@ -186,7 +187,7 @@ def _line(folder: Path) -> str:
     return f"{folder}: {name} {100 * value:.2f} %"
 
 
-def _same_recipe(folder: Path, recipe: Recipe | DetectionRecipe) -> bool:
+def _same_recipe(folder: Path, recipe: Recipe | DetectionRecipe | LearnerRecipe) -> bool:
     return describes(json.loads((folder / "recipe.json").read_text(encoding="utf-8")), recipe)
 
 
@@ -197,7 +198,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 def _sum_up(
     name: str,
-    recipe: Recipe | DetectionRecipe | Study,
+    recipe: Recipe | DetectionRecipe | LearnerRecipe | Study,
     seeds: Sequence[int],
     by_case: Mapping[str, Sequence[Mapping[str, Any]]],
     *,
@@ -251,7 +252,9 @@ def spread(values: Sequence[float], seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def _plot(
-    recipe: Recipe | DetectionRecipe | Study, by_case: Mapping[str, Sequence[Mapping[str, Any]]], path: Path
+    recipe: Recipe | DetectionRecipe | LearnerRecipe | Study,
+    by_case: Mapping[str, Sequence[Mapping[str, Any]]],
+    path: Path,
 ) -> None:
     if not isinstance(recipe, Study):
         plot_curves(by_case[""][0]["log"], path, title=recipe.title)

@@ -12,16 +12,18 @@ from kapps.cli.main import main
 
 def test_table_holds_every_architecture(capsys):
     assert main(["list"]) == 0
-    architectures, detectors = capsys.readouterr().out.split("\n\n")
+    architectures, detectors, learners = capsys.readouterr().out.split("\n\n")
     assert [row.split()[0] for row in architectures.splitlines()[2:]] == kapps.list_models()
     assert [row.split()[0] for row in detectors.splitlines()[2:]] == kapps.list_detectors()
+    assert [row.split()[0] for row in learners.splitlines()[2:]] == kapps.list_learners()
 
 
 def test_in_a_pipe_no_line_is_wrapped_and_nothing_is_coloured(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    assert len(out.splitlines()) == 2 + len(kapps.list_models()) + 1 + 2 + len(kapps.list_detectors())
+    tables = (kapps.list_models(), kapps.list_detectors(), kapps.list_learners())
+    assert len(out.splitlines()) == sum(2 + len(names) for names in tables) + 2  # an empty line between two
     assert "\x1b" not in out
     assert "…" not in out
 
@@ -57,6 +59,13 @@ def test_detectors_alone(capsys):
     assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == kapps.list_detectors()
     assert main(["list", "faster_rcnn*"]) == 0
     assert capsys.readouterr().out.split()[0] == "detector"
+
+
+def test_learners_alone(capsys):
+    assert main(["list", "--task", "features", "--json"]) == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == kapps.list_learners()
+    assert main(["list", "*rbm"]) == 0
+    assert capsys.readouterr().out.split()[0] == "learner"
 
 
 def test_json_has_every_field_of_an_entry(capsys):

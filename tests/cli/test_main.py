@@ -81,7 +81,7 @@ def test_completion_offers_model_names(monkeypatch, capsys):
     monkeypatch.setenv("COMP_WORDS", "kapps info ")
     monkeypatch.setenv("COMP_CWORD", "2")
     assert main([]) == 0
-    assert capsys.readouterr().out.split() == kapps.list_models() + kapps.list_detectors()
+    assert capsys.readouterr().out.split() == kapps.list_models() + kapps.list_detectors() + kapps.list_learners()
 
 
 def test_json_is_all_that_stdout_gets(capsys):

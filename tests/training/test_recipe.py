@@ -15,6 +15,7 @@ from kapps.training.recipe import (
     DetectionRecipe,
     DetectorSpec,
     EarlyStopping,
+    LearnerRecipe,
     ModelSpec,
     Recipe,
     Study,
@@ -57,7 +58,7 @@ def test_every_recipe_that_comes_with_kapps_loads(name):
     cases = [recipe.recipe(label) for label in recipe.cases] if isinstance(recipe, Study) else [recipe]
     assert cases
     for case in cases:
-        assert isinstance(case, Recipe | DetectionRecipe)
+        assert isinstance(case, Recipe | DetectionRecipe | LearnerRecipe)
         assert from_dict(json.loads(json.dumps(to_dict(case)))) == change(case, {})
 
 

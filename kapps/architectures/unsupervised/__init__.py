@@ -1,0 +1,1 @@
+"""What learns without labels: autoencoders, sparse coding, Boltzmann machines, deep belief nets."""
