@@ -27,6 +27,7 @@ page = st.navigation(
         st.Page("views/why.py", title="Why?", url_path="why"),
         st.Page("views/label_every_pixel.py", title="Label every pixel", url_path="pixels"),
         st.Page("views/find_things.py", title="Find things", url_path="find"),
+        st.Page("views/layer_by_layer.py", title="Layer by layer", url_path="layers"),
         st.Page("views/perceptron.py", title="The perceptron", url_path="perceptron"),
         st.Page("views/scenes.py", title="Scenes", url_path="scenes"),
         st.Page("views/catalogue.py", title="Catalogue", url_path="catalogue"),

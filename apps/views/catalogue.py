@@ -1,4 +1,4 @@
-"""The table of contents: every architecture, its paper, its file to read, its layers."""
+"""The table of contents: every architecture, detector and learner, its paper, its file to read, its layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import streamlit as st
 from apps import layout
 from apps.models import import_kapps
 from kapps import catalog
-from kapps.catalog import Entry
+from kapps.catalog import DetectorEntry, Entry, LearnerEntry
+
+AnyEntry = Entry | DetectorEntry | LearnerEntry
+
+# What can be looked up, and what makes one of its entries.
+KINDS: dict[str, tuple[tuple[AnyEntry, ...], str]] = {
+    "Architectures": (catalog.ENTRIES, "kapps.create_model"),
+    "Detectors": (catalog.DETECTORS, "kapps.create_detector"),
+    "Learners without labels": (catalog.LEARNERS, "kapps.create_learner"),
+}
 
 
 def source_of(module: str) -> str:
@@ -22,21 +31,32 @@ def source_of(module: str) -> str:
     return Path(str(found.origin)).read_text(encoding="utf-8")
 
 
-def matches(entry: Entry, words: str) -> bool:
+def matches(entry: AnyEntry, words: str) -> bool:
     """Whether every word is found somewhere in the entry."""
-    text = f"{entry.name} {entry.title} {entry.year} {entry.paper} {entry.task} {entry.module}".lower()
+    text = f"{entry.name} {entry.title} {entry.year} {entry.paper} {getattr(entry, 'task', '')} {entry.module}".lower()
     return all(word in text for word in words.lower().split())
 
 
-def table_of(entries: list[Entry]) -> pd.DataFrame:
-    """What the table shows of each entry."""
+def size_of(entry: AnyEntry) -> str:
+    """The shape of what it takes."""
+    shape = (
+        entry.data_shape if isinstance(entry, LearnerEntry) else entry.input_shape if isinstance(entry, Entry) else ()
+    )
+    return " × ".join("any" if n is None else str(n) for n in shape)
+
+
+def table_of(entries: list[AnyEntry]) -> pd.DataFrame:
+    """What the table shows of each entry; of detectors, which take images of any size and any backbone, no sizes."""
+    sizes = {
+        "Input": [size_of(entry) for entry in entries],
+        "Parameters": [getattr(entry, "params", None) for entry in entries],
+    }
     return pd.DataFrame(
         {
             "Name": [entry.name for entry in entries],
             "Title": [entry.title for entry in entries],
             "Year": [entry.year for entry in entries],
-            "Input": [" × ".join("any" if n is None else str(n) for n in entry.input_shape) for entry in entries],
-            "Parameters": [entry.params for entry in entries],
+            **({} if any(isinstance(entry, DetectorEntry) for entry in entries) else sizes),
             "Paper": [entry.paper for entry in entries],
             "Link": [entry.url or None for entry in entries],
         }
@@ -63,15 +83,19 @@ layout.header(
     "Catalogue",
     "Every architecture is one file that reads from top to bottom like the paper's figure: choose a row to read it.",
 )
-known = [entry.name for entry in catalog.ENTRIES]
+# ?model=lenet5 is a link to one entry.
+wanted = st.query_params.get("model")
+found_in = [kind for kind, (entries_of, _) in KINDS.items() if wanted in [entry.name for entry in entries_of]]
+kind = st.segmented_control(
+    "What to look up", list(KINDS), default=(found_in or list(KINDS))[0], required=True, label_visibility="collapsed"
+)
+known, maker = KINDS[kind]
 words = st.text_input("Search", placeholder="A name, a year, an author, a word of the title", key="search")
-entries = [entry for entry in catalog.ENTRIES if matches(entry, words)]
+entries = [entry for entry in known if matches(entry, words)]
 if not entries:
-    st.info(f"None of the {len(known)} architectures has all of these words: try fewer.")
+    st.info(f"None of the {len(known)} {kind.lower()} has all of these words: try fewer.")
     st.stop()
 
-# ?model=lenet5 is a link to one architecture.
-wanted = st.query_params.get("model")
 names = [entry.name for entry in entries]
 table = st.dataframe(
     table_of(entries),
@@ -80,7 +104,7 @@ table = st.dataframe(
     on_select="rerun",
     selection_mode="single-row-required",
     selection_default={"selection": {"rows": [names.index(wanted) if wanted in names else 0]}},
-    key=f"table {words}",
+    key=f"table {kind} {words}",
     column_config={
         "Year": st.column_config.NumberColumn(format="%d", width="small"),
         "Parameters": st.column_config.NumberColumn(format="localized", width="small"),
@@ -94,22 +118,26 @@ st.query_params["model"] = entry.name
 
 source = source_of(entry.module)
 layout.section(f"{entry.title} ({entry.year})", layout.plain(entry.paper))
-about, read, layers = st.tabs(["About", "Read the file", "Layers"], key="part", on_change="rerun")
+parts = ["About", "Read the file", *(["Layers"] if isinstance(entry, Entry) else [])]
+about, read, *others = st.tabs(parts, key="part" if "Layers" in parts else "part without layers", on_change="rerun")
 with about:
     st.code(ast.get_docstring(ast.parse(source)) or "", language=None)
-    st.caption(
-        f"{entry.params:,} parameters ({layout.plain(entry.params_source)}); "
-        f"{catalog.flops(entry.name) or 0:,} float operations for one input. "
-        f'In Python: `kapps.create_model("{entry.name}")`.' + (f" [The paper]({entry.url})" if entry.url else "")
-    )
+    facts = []
+    if not isinstance(entry, DetectorEntry):
+        facts.append(f"{entry.params:,} parameters ({layout.plain(entry.params_source)})")
+    if isinstance(entry, Entry):
+        facts.append(f"{catalog.flops(entry.name) or 0:,} float operations for one input")
+    link = f" [The paper]({entry.url})" if entry.url else ""
+    st.caption("; ".join([*facts, f'in Python: `{maker}("{entry.name}")`.']) + link)
 with read:
     st.caption(f"`{entry.module.replace('.', '/')}.py`, {len(source.splitlines())} lines")
     st.code(source, language="python", line_numbers=True)
-with layers:
-    if layers.open:
-        st.dataframe(
-            layers_of(entry.name),
-            hide_index=True,
-            height="content",
-            column_config={"Parameters": st.column_config.NumberColumn(format="localized")},
-        )
+for layers in others:
+    with layers:
+        if layers.open:
+            st.dataframe(
+                layers_of(entry.name),
+                hide_index=True,
+                height="content",
+                column_config={"Parameters": st.column_config.NumberColumn(format="localized")},
+            )

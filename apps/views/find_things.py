@@ -1,8 +1,14 @@
-"""A detector at work: what it finds, the proposals it chooses from, and where its anchors see an object."""
+"""A detector at work: what it finds, the proposals it chooses from, and where its anchors see an object; and beside it
+what the whole family of detectors was measured to do."""
 
 from __future__ import annotations
 
+import json
+import math
 import time
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +30,9 @@ MISSING = (
 )
 LARGEST_SIDE = 1024  # pixels of a picture of the visitor's; what is larger is made smaller
 MOST_PROPOSALS = 300
+# What the time of an image is made of, and the colour of each in a picture.
+STAGES = {"proposals": "#d9772b", "features": "#3a7ca5", "classification": "#8f8f8f"}
+SHORTEST = 1e-3  # seconds: where the bars begin
 
 
 class Seen(NamedTuple):
@@ -61,16 +70,17 @@ class Steps(NamedTuple):
 
 
 def detectors() -> dict[str, str]:
-    """The exported detectors that are here: title -> name."""
-    found = {}
+    """The exported detectors that are here, title -> name; first those for scenes, which can be made on the spot."""
+    found = []
     for file in sorted(models.models_dir().glob("*/card.json")):
         try:
             card = Card.read(file)
         except KappsError:
             continue  # another page says what is wrong with it
         if card.kind == "detection":
-            found[card.title] = card.name
-    return found
+            found.append(card)
+    found.sort(key=lambda card: not card.data.startswith("scene_boxes"))
+    return {card.title: card.name for card in found}
 
 
 def given(predictor: Predictor) -> Seen | None:
@@ -218,6 +228,101 @@ def drawn(
     return draw(enlarged, moved, labels, tags=tags)
 
 
+def family() -> dict[str, Any] | None:
+    """What the experiment that compares the family recorded; None while it has recorded nothing."""
+    file = resources.files("kapps.tasks").joinpath("detection", "detector_family.results.json")
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def short_time(seconds: float | None) -> str:
+    """`3.1 s`, `46 ms`, `0.4 ms`; a dash where nothing was measured."""
+    if seconds is None:
+        return "–"
+    number, unit = (seconds, "s") if seconds >= 1 else (1000 * seconds, "ms")
+    return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
+
+
+def family_table(cases: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One line a detector, in the order of the history; a dash where it has no such figure."""
+
+    def shown(case: Mapping[str, Any], part: str, kind: str) -> str:
+        value = case.get("parts", {}).get(part)
+        return "–" if value is None else format(value, kind)
+
+    rows = []
+    for case in cases:
+        parts = case.get("parts", {})
+        rows.append(
+            {
+                "Detector": case["label"],
+                "AP50": f"{case['median']:.3f}",
+                "AP": shown(case, "AP", ".3f"),
+                **{f"{stage.capitalize()} an image": short_time(parts.get(stage)) for stage in STAGES},
+                "× R-CNN's speed without proposals": shown(case, "times R-CNN's speed without proposals", ".1f"),
+                "× R-CNN's speed": shown(case, "times R-CNN's speed", ".1f"),
+                "× selective search's speed": shown(case, "times selective search's speed", ".1f"),
+                "Training": short_time(parts.get("training seconds")),
+                "Disk, MB": shown(case, "disk, MB", ",.1f"),
+                "Features if stored, MB": shown(case, "features if stored, MB", ",.0f"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def family_bars_html(cases: Sequence[Mapping[str, Any]]) -> str:
+    """A bar for the time of each detector: as long as the logarithm of the time over `SHORTEST`, and divided into its
+    stages as the time is. Detectors without times are left out."""
+    timed = {
+        str(case["label"]): [case["parts"][stage] for stage in STAGES]
+        for case in cases
+        if set(STAGES) <= set(case.get("parts", {}))
+    }
+    longest = max((sum(seconds) for seconds in timed.values()), default=SHORTEST)
+    rows = []
+    for label, seconds in timed.items():
+        whole = sum(seconds)
+        length = math.log(max(whole / SHORTEST, 1.01)) / math.log(max(longest / SHORTEST, 1.01))
+        pieces = "".join(
+            f'<span class="k-fill" style="width: {100 * length * one / whole:.2f}%; background: {colour}" '
+            f'title="{stage}: {short_time(one)}"></span>'
+            for one, (stage, colour) in zip(seconds, STAGES.items(), strict=True)
+        )
+        rows.append(
+            f'<div class="k-bar"><span class="k-name">{escape(label)}</span>'
+            f'<span class="k-track" style="display: flex">{pieces}</span>'
+            f'<span class="k-value">{short_time(whole)}</span></div>'
+        )
+    legend = " &nbsp; ".join(f'<span style="color: {colour}">■</span> {stage}' for stage, colour in STAGES.items())
+    return (
+        f'<div class="k-bars" style="max-width: 52rem" role="img" aria-label="Seconds an image of each detector, by '
+        f'stage">{"".join(rows)}</div><p class="k-note">{legend}. Logarithmic: each bar begins at '
+        f"{short_time(SHORTEST)}; its colours divide it as they divide the time.</p>"
+    )
+
+
+def show_family() -> None:
+    """The comparison of the family, as it was recorded."""
+    layout.section(
+        "The whole family side by side",
+        "Five detectors on one trunk and one set of scenes: each keeps what the one before it computed again and "
+        "again. What they find, and where the time of an image goes.",
+    )
+    measured = family()
+    if measured is None:
+        st.markdown(
+            "Nothing is recorded yet. `kapps train detector_family --record` trains, measures and times all five."
+        )
+        return
+    st.dataframe(family_table(measured["cases"]), hide_index=True, height="content")
+    st.html(family_bars_html(measured["cases"]))
+    if measured.get("finding"):
+        st.markdown("**What was found.** " + layout.plain(measured["finding"]))
+    st.caption(
+        layout.plain(f"Measured on {measured.get('machine', 'an unknown machine')}. The command that does it again:")
+    )
+    st.code(measured["command"], language="bash", wrap_lines=True)
+
+
 layout.header(
     "Find things",
     "Faster R-CNN proposes boxes, looks into them and names what is there ([Ren, He, Girshick and Sun "
@@ -226,6 +331,7 @@ layout.header(
 names = detectors()
 if not names:
     st.info(MISSING)
+    show_family()
     st.stop()
 left, right = st.columns([1, 2.6], gap="large")
 try:
@@ -254,3 +360,4 @@ try:
             show_steps(seen, steps)
 except KappsError as error:
     layout.failure(error)
+show_family()

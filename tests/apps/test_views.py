@@ -28,6 +28,7 @@ PERCEPTRON = "views/perceptron.py"
 SCENES = "views/scenes.py"
 CATALOGUE = "views/catalogue.py"
 FIND = "views/find_things.py"
+LAYERS = "views/layer_by_layer.py"
 RESULTS = "views/results.py"
 TITLES = {
     READ: "Read a digit",
@@ -36,6 +37,7 @@ TITLES = {
     WHY: "Why?",
     PIXELS: "Label every pixel",
     FIND: "Find things",
+    LAYERS: "Layer by layer",
     PERCEPTRON: "The perceptron",
     SCENES: "Scenes",
     CATALOGUE: "Catalogue",
@@ -382,6 +384,17 @@ def test_a_link_opens_an_architecture_with_its_file(page: Page, entry: catalog.E
     assert source.rstrip() == file.read_text(encoding="utf-8").rstrip()
     assert docstring.strip() in source
     assert docstring.strip()
+
+
+@pytest.mark.parametrize("entry", [catalog.DETECTORS[0], *catalog.LEARNERS[:1]], ids=lambda entry: entry.name)
+def test_a_link_opens_a_detector_or_a_learner(page: Page, entry: catalog.DetectorEntry | catalog.LearnerEntry) -> None:
+    app = page(CATALOGUE, query={"model": entry.name})
+    assert not app.exception
+    kind = catalog.DETECTORS if isinstance(entry, catalog.DetectorEntry) else catalog.LEARNERS
+    assert app.dataframe[0].value["Name"].tolist() == [each.name for each in kind]
+    assert app.query_params["model"] == entry.name
+    docstring, source = (block.value for block in app.code)
+    assert docstring.strip() in source
 
 
 def test_the_layers_are_those_of_the_model(page: Page) -> None:
