@@ -422,6 +422,11 @@ def _torch_network(model: Any, threads: int) -> _Network:
 
 
 def set_tensorflow_threads(threads: int) -> None:
+    """Let TensorFlow use so many threads; it takes them once a process.
+
+    Raises:
+        RecipeError: it runs with another number already.
+    """
     import tensorflow as tf
 
     settings = tf.config.threading
@@ -437,6 +442,7 @@ def set_tensorflow_threads(threads: int) -> None:
 
 
 def package_versions(against: Sequence[str]) -> dict[str, str]:
+    """The versions of TensorFlow and of the packages behind contenders, by the packages' names."""
     packages = {"litert": "ai-edge-litert", "onnxruntime-int8": "onnxruntime", "torchvision": "torch"}
     wanted = ["tensorflow", *(packages.get(name, name) for name in against)]
     return {package: importlib.metadata.version(package) for package in wanted}

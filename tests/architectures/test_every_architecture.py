@@ -54,7 +54,7 @@ def inputs(entry: catalog.Entry) -> np.ndarray:
 
 def test_files_and_entries_are_the_same():
     packages = pkgutil.walk_packages(kapps.architectures.__path__, prefix="kapps.architectures.")
-    files = {module.name for module in packages if not module.ispkg}
+    files = {module.name for module in packages if not module.ispkg and ".unsupervised." not in module.name}
     assert files == {entry.module for entry in catalog.ENTRIES}
 
 

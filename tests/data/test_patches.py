@@ -20,7 +20,8 @@ def test_a_patch_is_a_piece_of_a_photograph_without_its_mean_and_contrast():
     np.testing.assert_allclose(rows.mean(axis=1), 0, atol=1e-4)
     variances = rows.var(axis=1)
     assert variances.max() < 1
-    assert np.median(variances) > 0.5
+    assert variances.max() > 0.9
+    assert np.median(variances) > 0.1  # much of a photograph is nearly flat, and stays so
     # One of them, looked for in the photographs at every place.
     patch = rows[int(np.argmax(variances))]
     nearest = np.inf

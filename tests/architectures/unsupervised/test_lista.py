@@ -47,7 +47,7 @@ def test_untaught_it_is_ista(coder, steps):
 
 def test_taught_it_is_nearer_to_the_exact_codes(taught):
     _, history, before, after = taught
-    assert after < 0.6 * before
+    assert after < 0.75 * before  # with a single step
     assert history["code_error"][-1] < history["code_error"][0]
     assert 0 < history["relative_error"][-1] < 1
 

@@ -302,7 +302,7 @@ def test_a_stream_with_labels_teaches_like_an_array(data):
     assert int(rbm.optimizer.iterations.numpy()) == 6 * 28
     assert rows["reconstruction_error"][-1] < 0.7 * rows["reconstruction_error"][0]
     # Of a batch, training measures an eighth, after the update; the validation all of it.
-    assert rows["val_reconstruction_error"][-1] == pytest.approx(rows["reconstruction_error"][-1], abs=0.02)
+    assert rows["val_reconstruction_error"][-1] == pytest.approx(rows["reconstruction_error"][-1], abs=0.04)
 
 
 def test_momentum_changes_with_the_epoch_and_other_optimizers_serve(data):
