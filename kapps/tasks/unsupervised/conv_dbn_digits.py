@@ -11,7 +11,6 @@ representations", ICML 2009. Measured on 5,000 test digits. The features are lea
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from sklearn.preprocessing import MaxAbsScaler
 from sklearn.svm import LinearSVC
 
 from kapps.architectures.unsupervised.convolutional_dbn import ConvolutionalDBN, ConvolutionalDBNConfig
-from kapps.data.loading import load
 from kapps.tasks.experiments import Experiment
+from kapps.tasks.unsupervised.mnist import digits
 
 CASES = ("pixels", "convolutional DBN")
 
@@ -67,14 +66,6 @@ def of_svm(features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, 
     svm = make_pipeline(MaxAbsScaler(), LinearSVC(C=0.1, random_state=0))
     svm.fit(features.reshape(len(features), -1), labels)
     return float(svm.score(test_features.reshape(len(test_features), -1), test_labels))
-
-
-@cache
-def digits(split: str, count: int, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """The first digits of a split, float32 [count, 28, 28, 1] from 0 to 1, and their labels."""
-    data = load("mnist", f"{split}[:{count}]", data_dir=data_dir)
-    images, labels = next(iter(data.batches(count).as_numpy_iterator()))
-    return images / np.float32(255), labels
 
 
 EXPERIMENT = Experiment(

@@ -14,7 +14,6 @@ The greedy learning of a seed is done once and shared by the cases; only the top
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ import tensorflow as tf
 from sklearn.linear_model import SGDClassifier
 
 from kapps.architectures.unsupervised.dbn import DBN, DBNConfig
-from kapps.data import load
-from kapps.data.preprocessing import Preprocessing
 from kapps.errors import UnknownNameError
 from kapps.tasks.experiments import Experiment
+from kapps.tasks.unsupervised import mnist
 from kapps.training.callbacks import written_whole
 
 HIDDEN = (500, 500, 2000)
@@ -73,13 +71,9 @@ def run(case: str, seed: int, *, data_dir: Path | None, folder: Path, report: Ca
     return {"value": float(machine.score(net.transform(test_images), test_labels))}
 
 
-@cache
 def digits(split: str, data_dir: Path | None) -> Arrays:
     """A whole split of MNIST: float32 [N, 28, 28, 1], 0 to 1, and labels int64 [N]."""
-    data = load("mnist", split, data_dir=data_dir)
-    whole = data.batches(data.num_examples or 1, preprocessing=Preprocessing(size=(28, 28), channels=1))
-    images, labels = next(iter(whole.as_numpy_iterator()))
-    return images, labels
+    return mnist.digits(split, None, data_dir)
 
 
 def pretrained(images: np.ndarray, seed: int, shared: Path, report: Callable[[str], None]) -> DBN:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from kapps.architectures.unsupervised.stacked import StackedAutoencoder, StackedConfig
-from kapps.data.loading import load
 from kapps.tasks.experiments import Experiment
+from kapps.tasks.unsupervised.mnist import digits
 from kapps.training.callbacks import written_whole
 from kapps.training.plots import COLOURS, INK
 from kapps.training.study import slug
@@ -197,14 +196,6 @@ def plot_gradients(results: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
     FigureCanvasAgg(figure)
     with written_whole(path) as part:
         figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
-
-
-@cache
-def digits(split: str, count: int, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """The first digits of a split, float32 [count, 28, 28, 1] from 0 to 1, and their labels."""
-    data = load("mnist", f"{split}[:{count}]", data_dir=data_dir)
-    images, labels = next(iter(data.batches(count).as_numpy_iterator()))
-    return images / np.float32(255), labels
 
 
 EXPERIMENT = Experiment(

@@ -20,9 +20,8 @@ import keras
 import numpy as np
 
 from kapps.architectures.unsupervised.rbm import RBM, RBMConfig
-from kapps.data import load
-from kapps.data.preprocessing import Preprocessing
 from kapps.tasks.experiments import Experiment
+from kapps.tasks.unsupervised import mnist
 
 PIXELS, FEATURES, TUNED = "logistic regression on pixels", "RBM features + logistic regression", "RBM, fine-tuned"
 CASES = (PIXELS, FEATURES, TUNED)
@@ -133,10 +132,8 @@ def fine_tune(
 
 def read(split: str, data_dir: Path | None) -> Arrays:
     """A split of MNIST: images float32 [N, 784] from 0 to 1, and labels [N]."""
-    data = load("mnist", split, data_dir=data_dir)
-    whole = data.batches(data.num_examples or 1, preprocessing=Preprocessing(size=(28, 28), channels=1))
-    images, labels = next(iter(whole.as_numpy_iterator()))
-    return np.array(images.reshape(len(images), -1)), labels  # a copy, as TensorFlow's memory may not be written to
+    images, labels = mnist.digits(split, None, data_dir)
+    return images.reshape(len(images), -1), labels
 
 
 def _fit_softmax(x: np.ndarray, labels: np.ndarray, penalty: float, epochs: int) -> keras.Model:

@@ -14,7 +14,6 @@ ICML 2008, table 1: 1.28 % error on MNIST with three layers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ import keras
 import numpy as np
 
 from kapps.architectures.unsupervised.stacked import StackedAutoencoder, StackedConfig
-from kapps.data.loading import load
 from kapps.tasks.experiments import Experiment
+from kapps.tasks.unsupervised.mnist import digits
 
 # case -> what the layers' inputs are damaged by; None = they do not learn without labels
 CASES: dict[str, str | None] = {
@@ -110,14 +109,6 @@ def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> floa
     """The share of images whose likeliest class is theirs."""
     scores = [model(images[start : start + 1000], training=False) for start in range(0, len(images), 1000)]
     return float((np.concatenate(scores).argmax(axis=1) == labels).mean())
-
-
-@cache
-def digits(split: str, count: int, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """The first digits of a split, float32 [count, 28, 28, 1] from 0 to 1, and their labels."""
-    data = load("mnist", f"{split}[:{count}]", data_dir=data_dir)
-    images, labels = next(iter(data.batches(count).as_numpy_iterator()))
-    return images / np.float32(255), labels
 
 
 EXPERIMENT = Experiment(
