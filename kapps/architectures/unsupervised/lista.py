@@ -95,7 +95,8 @@ class LISTA(FeatureLearner):
         self.check_memory(3 * count * numbers + 2 * count**2)
         self.coder = SparseCoding(
             self.data_shape,
-            SparseCodingConfig(atoms=count, penalty=config.penalty, seed=config.seed),
+            # What is to be predicted is to be exact.
+            SparseCodingConfig(atoms=count, penalty=config.penalty, tolerance=1e-4, seed=config.seed),
             name="coder",
         )
         self.W = self.add_weight(shape=(count, numbers), initializer="zeros", name="W")

@@ -2,11 +2,12 @@
 
     kapps train sparse_coding_speed --seeds 5
 
-Data: 10,000 whitened 8x8 patches of photographs, built in. The dictionary has learned from 20,000 others, lambda is 1.
+Data: 10,000 whitened 8x8 patches of photographs, built in. The dictionary has learned from 20,000 others. Lambda is 1,
+where about a twentieth of the coefficients is not zero with 256 atoms, or a quarter, where three times as many are not.
 Both code the same patches, two thousand at a time, one after the other in the same process: what else the machine does
 meets both. Ours was compiled before (the seconds it took are told), as a network is before it serves. scikit-learn's
-`SparseCoder` with `lasso_cd` gets every code to a duality gap of 1e-8; ours stops at a gap of 1e-4 of the objective, so
-the objectives are compared: ours may be higher by one ten-thousandth at most, else the run fails.
+`SparseCoder` with `lasso_cd` asks for a duality gap of 1e-8, ours for one of 3e-3 of the objective, a bound that is
+far off: so the objectives are compared, and ours may be higher by one ten-thousandth at most, else the run fails.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from sklearn.decomposition import SparseCoder
 
 from kapps.architectures.unsupervised.sparse_coding import SparseCoding, SparseCodingConfig
 from kapps.data.patches import natural_patches
-from kapps.errors import TrainingError
+from kapps.errors import TrainingError, UnknownNameError
 from kapps.tasks.experiments import Experiment
 
 SIZES = (64, 128, 256, 512, 1024)
 PATCHES = 10_000
 ROUND = 2_000  # patches that one codes before it is the other's turn
-PENALTY = 1.0
+CASES = {"lambda 1": 1.0, "lambda 0.25": 0.25}
 MOST_ABOVE = 1e-4  # what part of the objective ours may be above scikit-learn's
 
 
@@ -45,20 +46,25 @@ def run(
     """Code the same patches by both; `value` is ours over scikit-learn's codes a second.
 
     Args:
+        case: of `CASES`.
         size: atoms.
         patches: how many are coded.
         taught: how many the dictionary learns from.
 
     Raises:
+        UnknownNameError: no such case.
         TrainingError: our codes are not as good.
     """
-    learner = SparseCoding((8, 8, 1), SparseCodingConfig(atoms=size, penalty=PENALTY, seed=seed))
+    if case not in CASES:
+        raise UnknownNameError("case", case, CASES)
+    penalty = CASES[case]
+    learner = SparseCoding((8, 8, 1), SparseCodingConfig(atoms=size, penalty=penalty, seed=seed))
     learner.fit(natural_patches(8, taught, seed=seed), batch_size=256, verbose=0)
     x = natural_patches(8, patches, seed=1000 + seed)
     coder = SparseCoder(
         learner.components_.reshape(size, -1).astype(np.float64),
         transform_algorithm="lasso_cd",
-        transform_alpha=PENALTY,
+        transform_alpha=penalty,
     )
     began = time.perf_counter()
     learner.transform(x[:ROUND])
@@ -100,7 +106,7 @@ EXPERIMENT = Experiment(
     claim="At least three times as many as scikit-learn's SparseCoder (lasso_cd) with 256 atoms.",
     finding="",
     metric="times scikit-learn's codes a second",
-    cases=("FISTA in batches",),
+    cases=tuple(CASES),
     run=run,
     data="natural patches, 8x8, whitened",
     sizes=SIZES,

@@ -215,7 +215,8 @@ def test_the_compiled_loop_gives_the_same_codes(found):
     x = mixed(45, np.random.default_rng(4), truth)
     codes = learner.transform(x, batch_size=20)
     assert codes.shape == (45, 16)
-    np.testing.assert_allclose(learner.objective(x, codes), learner.objective(x, learner.encode(x)), rtol=1e-3)
+    for rows in (slice(0, 20), slice(40, 45)):
+        np.testing.assert_allclose(codes[rows], learner.encode(x[rows]), atol=1e-4)
 
 
 def test_the_file_keeps_it_and_learning_goes_on(found, tmp_path):

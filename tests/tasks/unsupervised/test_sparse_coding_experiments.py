@@ -18,7 +18,7 @@ def settings(tmp_path):
 
 def test_speed_of_codes_is_told_with_their_objectives(settings):
     options, lines = settings
-    result = sparse_coding_speed.run("FISTA in batches", 0, size=20, patches=60, taught=300, **options)
+    result = sparse_coding_speed.run("lambda 1", 0, size=20, patches=60, taught=300, **options)
     parts = result["parts"]
     assert result["value"] == pytest.approx(
         parts["ours, codes a second"] / parts["scikit-learn, codes a second"], rel=1e-6
@@ -31,7 +31,7 @@ def test_speed_of_codes_is_told_with_their_objectives(settings):
 def test_codes_that_are_worse_are_no_result(settings, monkeypatch):
     monkeypatch.setattr(sparse_coding_speed, "MOST_ABOVE", -0.1)
     with pytest.raises(TrainingError, match="smaller tolerance"):
-        sparse_coding_speed.run("FISTA in batches", 0, size=10, patches=20, taught=100, **settings[0])
+        sparse_coding_speed.run("lambda 1", 0, size=10, patches=20, taught=100, **settings[0])
 
 
 def test_a_dictionary_learns_until_it_is_as_good(settings):
@@ -58,6 +58,8 @@ def test_learned_steps_come_nearest(errors):
 
 
 def test_other_cases_do_not_exist(settings):
+    with pytest.raises(UnknownNameError):
+        sparse_coding_speed.run("lambda 9", 0, size=10, **settings[0])
     with pytest.raises(UnknownNameError):
         lista_steps.run("LARS", 0, size=1, atoms=70, taught=600, **settings[0])
 
