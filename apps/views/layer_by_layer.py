@@ -82,15 +82,14 @@ def show_filters(learner: FeatureLearner) -> None:
         "The weights of a unit, as a picture: grey is nothing, white speaks for the unit and black against it. Each is "
         "as bright as it can be; the strongest are shown.",
     )
-    layers = explore.layers_of(learner)
-    layer = layers[0]
-    if len(layers) > 1:
-        layer = st.segmented_control("Layer", layers, default=layer, required=True, key="layers_layer")
+    layer = None
+    if layers := explore.layers_of(learner):
+        layer = st.segmented_control("Layer", layers, default=layers[0], required=True, key="layers_layer")
     most = st.slider("How many", 16, 256, 100, 4, key="layers_filters")
     found = explore.filters(learner, most, layer=layer)
     count, height, width, _ = found.shape
     sheet = explore.grid(found, low=-1, high=1)
-    caption = f"{layer}, {count} units, {height} × {width}"
+    caption = f"{layer + ', ' if layer else ''}{count} units, {height} × {width}"
     st.html(drawing.figures_html([Figure(sheet, "Filters", caption, f"Filters: {caption}")], least_width="30rem"))
 
 

@@ -113,21 +113,22 @@ def picture_shape(learner: FeatureLearner) -> tuple[int, int, int]:
 
 
 def layers_of(learner: FeatureLearner) -> list[str]:
-    """The layers whose filters can be shown: of a stack of machines its first one and its top one."""
-    return ["first layer", "top layer"] if _is_stack(learner) and len(learner.rbms) > 1 else ["first layer"]
+    """The layers whose filters can be told apart: of a stack of machines its first and its top one; else none."""
+    return ["first layer", "top layer"] if _is_stack(learner) and len(learner.rbms) > 1 else []
 
 
-def filters(learner: FeatureLearner, most: int = 100, *, layer: str = "first layer") -> np.ndarray:
+def filters(learner: FeatureLearner, most: int = 100, *, layer: str | None = None) -> np.ndarray:
     """What the units look for, as pictures from -1 to 1, 0 in the middle: float32 [n, h, w, c], the strongest first.
 
     Args:
         most: how many at most.
-        layer: one of `layers_of(learner)`; what a top layer looks for is seen through the layers below it.
+        layer: one of `layers_of(learner)`, where it has some; None = the first. What a top layer looks for is seen
+            through the layers below it.
 
     Raises:
         DataError: the learner's filters are no pictures.
     """
-    source = learner.rbms[0] if layer == "first layer" and len(layers_of(learner)) > 1 else learner
+    source = learner.rbms[0] if layers_of(learner) and layer in (None, "first layer") else learner
     try:
         components = np.asarray(source.components_, np.float32)
     except NotImplementedError:

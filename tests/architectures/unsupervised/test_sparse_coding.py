@@ -321,12 +321,19 @@ def test_the_measure_of_a_gabor_is_that_of_a_gabor():
 def test_atoms_of_photographs_are_oriented_and_localised():
     keras.utils.set_random_seed(0)
     learner = SparseCoding((8, 8, 1), SparseCodingConfig(atoms=128))
-    learner.fit(natural_patches(8, 20_000), epochs=5, batch_size=256, verbose=0)
+    patches = natural_patches(8, 20_000)
+    learner.fit(patches, epochs=5, batch_size=256, verbose=0)
     coherence, spread = tensors_of(learner.components_[..., 0])
     noise_coherence, noise_spread = tensors_of(np.random.default_rng(0).normal(size=(128, 8, 8)))
     assert np.median(coherence) > 2 * np.median(noise_coherence)
-    assert np.median(spread) < 0.75 * np.median(noise_spread)
-    assert ((coherence > 0.5) & (spread < 2.5)).mean() > 0.5
+    assert np.median(spread) < 0.8 * np.median(noise_spread)
+
+    def like_a_gabor(atoms):
+        coherence, spread = tensors_of(atoms)
+        return ((coherence > 0.5) & (spread < 2.5)).mean()
+
+    assert like_a_gabor(learner.components_[..., 0]) > 0.33
+    assert like_a_gabor(patches[:2000, ..., 0]) < 0.03  # what it began with
 
 
 _STREAM = """

@@ -97,7 +97,7 @@ def test_filters_are_scaled_and_the_strongest_first(rbm, dbn):
     lengths = np.linalg.norm(rbm.components_.reshape(6, -1), axis=1)
     strongest = rbm.components_[lengths.argmax()]
     np.testing.assert_allclose(found[0], strongest / np.abs(strongest).max(), rtol=1e-5)
-    assert explore.layers_of(rbm) == ["first layer"]
+    assert explore.layers_of(rbm) == []
     assert explore.layers_of(dbn) == ["first layer", "top layer"]
     assert explore.filters(dbn).shape == (9, 8, 8, 1)
     assert explore.filters(dbn, layer="top layer").shape == (2, 8, 8, 1)
