@@ -174,10 +174,6 @@ def _export_detector(
     metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else None
     with waiting(f"exporting to {path}"):
         from kapps.tasks.detection.create import load_detector
-        from kapps.tasks.detection.fast_rcnn import FastRCNN
-        from kapps.tasks.detection.network_detector import NetworkDetector
-        from kapps.tasks.detection.overfeat_detector import OverFeatDetector
-        from kapps.tasks.detection.yolo_detector import YoloDetector
         from kapps.training.recipe import DetectionRecipe, load_recipe
 
         card: dict[str, Any] = {}
@@ -197,10 +193,6 @@ def _export_detector(
         card |= {"licence": licence} if licence is not None else {}
         card |= {"limits": limits} if limits else {}
         detector = load_detector(run)
-        if not isinstance(detector, NetworkDetector | YoloDetector | OverFeatDetector | FastRCNN):
-            raise RecipeError(
-                f"{run} holds a {detector.name}, whose support vector machines are no network: it is not exported"
-            )
         folder = detector.export(path, version=version, card=card, **chosen)
     result = {"path": str(folder), "name": folder.parent.name, "version": int(folder.name)}
     shown = {**result, "labels": list(detector.class_names)}
@@ -307,11 +299,12 @@ def _from_learner(recipe: LearnerRecipe, metrics: dict[str, Any]) -> dict[str, A
 
 def _command(recipe: Recipe | DetectionRecipe | LearnerRecipe) -> str:
     """What reproduces the run: the recipe's name where it is one of ours and only the seed differs, else its file."""
-    from kapps.training.recipe import list_recipes, load_recipe
+    from kapps.training.recipe import list_recipes, load_recipe, to_dict
 
     for name in list_recipes():
         ours = load_recipe(name)
-        if type(ours) is type(recipe) and dataclasses.replace(ours, seed=recipe.seed) == recipe:
+        # as JSON has them: a recipe that was read from a run holds lists where ours holds tuples
+        if type(ours) is type(recipe) and to_dict(dataclasses.replace(ours, seed=recipe.seed)) == to_dict(recipe):
             return f"kapps train {name} --seed {recipe.seed}"
     return "kapps train recipe.json"
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
+from kapps.cli.export import _command
 from kapps.cli.main import main
+from kapps.training.recipe import from_dict, load_recipe, to_dict
 
 
 def test_run_brings_labels_preprocessing_features_and_its_card(run_folder, saved_model):
@@ -111,3 +114,11 @@ def test_architectures_that_cannot_be_exported(words, message, tmp_path, capsys)
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("name", ["scenes_faster_rcnn", "mnist_dbn", "lenet5_mnist"])
+def test_a_card_names_the_recipe_also_as_a_run_holds_it(name):
+    ours = load_recipe(name)
+    read = from_dict(json.loads(json.dumps(to_dict(dataclasses.replace(ours, seed=3)))))
+    assert _command(read) == f"kapps train {name} --seed 3"
+    assert _command(dataclasses.replace(read, epochs=99)) == "kapps train recipe.json"

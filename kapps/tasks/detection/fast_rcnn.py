@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,10 +42,8 @@ import tensorflow as tf
 
 from kapps.boxes.coder import encode
 from kapps.boxes.formats import convert
-from kapps.catalog import detector_info
 from kapps.create import create_backbone
 from kapps.errors import RecipeError, UnknownNameError
-from kapps.exporting.detection import export_detector
 from kapps.exporting.detection_parts import DETECTED, DetectorParts, Part, network_part
 from kapps.exporting.flops import count_flops_of_call
 from kapps.heads.detection import classify_regions, score_boxes
@@ -366,41 +364,21 @@ class FastRCNN(RegionDetector):
         network = compress(self.network, ranks)
         return FastRCNN(self.name, network, self.config, self.class_names, self.box_format, propose=self.propose)
 
-    def export(
-        self,
-        path: str | Path,
-        *,
-        version: int | None = None,
-        card: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        optimize: bool = False,
-        formats: Sequence[str] = (),
-        with_keras: bool = True,
-    ) -> Path:
-        """A SavedModel that takes images of any size and proposals as parts of them; arguments, errors and outputs as
-        in `kapps.exporting.detection.export_detector`. Who asks brings the proposals: selective search is no graph."""
-        config, entry = self.config, detector_info(self.name)
-        return export_detector(
-            self.network,
-            by_name(self._prepared),
-            parts,
-            path,
-            labels=self.class_names,
-            preprocessing={
+    def _exported(self) -> dict[str, Any]:
+        """Who asks brings the proposals, as parts of the image: selective search is no graph."""
+        config = self.config
+        return {
+            "prepare": by_name(self._prepared),
+            "parts": parts,
+            "preprocessing": {
                 "fit": "shortest side",
                 "shorter_side": config.shorter_side,
                 "longer_side": config.longer_side,
                 **pixel_facts(config),
             },
-            operations=self._operations(),
-            takes_proposals=True,
-            version=version,
-            card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
-            overwrite=overwrite,
-            optimize=optimize,
-            formats=formats,
-            with_keras=with_keras,
-        )
+            "operations": self._operations(),
+            "takes_proposals": True,
+        }
 
     def _operations(self) -> int:
         """Float operations for one image of the usual shape, 4:3, and all the proposals that there can be."""

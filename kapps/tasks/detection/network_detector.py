@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kapps.catalog import detector_info
-from kapps.exporting.detection import export_detector
 from kapps.tasks.detection import faster_rcnn
 from kapps.tasks.detection.alternating_training import fit_alternating
 from kapps.tasks.detection.detector import as_found
@@ -125,42 +123,20 @@ class NetworkDetector(TrainedDetector):
 
         return fit_alternating(self.network, self.config, learn, place, seed=seed)
 
-    def export(
-        self,
-        path: str | Path,
-        *,
-        version: int | None = None,
-        card: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        optimize: bool = False,
-        formats: Sequence[str] = (),
-        with_keras: bool = True,
-    ) -> Path:
-        """A SavedModel that takes encoded images of any size; arguments, errors and outputs as in
-        `kapps.exporting.detection.export_detector`."""
+    def _exported(self) -> dict[str, Any]:
         config = self.config
         fit = (
             {"fit": "letterbox", "size": list(config.canvas)}
             if config.canvas
             else {"fit": "shortest side", "shorter_side": config.shorter_side, "longer_side": config.longer_side}
         )
-        entry = detector_info(self.name)
-        return export_detector(
-            self.network,
-            by_name(self._prepare),
-            faster_rcnn.parts,
-            path,
-            labels=self.class_names,
-            preprocessing={**fit, **pixel_facts(config)},
-            operations=faster_rcnn.count_operations(self.network, config),
-            steps=faster_rcnn.steps,
-            version=version,
-            card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
-            overwrite=overwrite,
-            optimize=optimize,
-            formats=formats,
-            with_keras=with_keras,
-        )
+        return {
+            "prepare": by_name(self._prepare),
+            "parts": faster_rcnn.parts,
+            "preprocessing": {**fit, **pixel_facts(config)},
+            "operations": faster_rcnn.count_operations(self.network, config),
+            "steps": faster_rcnn.steps,
+        }
 
 
 def _usual_optimizer(batch_size: int, steps: int) -> keras.optimizers.Optimizer:

@@ -33,7 +33,7 @@ paper ranks by is given as s / (1 + s), so that scores are between 0 and 1, in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -45,10 +45,8 @@ import tensorflow as tf
 
 from kapps.architectures.convolutional.overfeat import densely
 from kapps.boxes.formats import clip
-from kapps.catalog import detector_info
 from kapps.create import create_backbone
 from kapps.errors import RecipeError, UnknownNameError
-from kapps.exporting.detection import export_detector
 from kapps.exporting.detection_parts import DETECTED, DetectorParts, Part, network_part
 from kapps.exporting.flops import count_flops_of_call
 from kapps.tasks.detection import graph_merging
@@ -341,40 +339,19 @@ class OverFeatDetector(TrainedDetector):
         best = np.argsort(-whole["scores"], kind="stable")[: self.config.max_detections]
         return {key: values[best] for key, values in whole.items()}
 
-    def export(
-        self,
-        path: str | Path,
-        *,
-        version: int | None = None,
-        card: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        optimize: bool = False,
-        formats: Sequence[str] = (),
-        with_keras: bool = True,
-    ) -> Path:
-        """A SavedModel that takes encoded images of any size; arguments, errors and outputs as in
-        `kapps.exporting.detection.export_detector`; there are no formats for other runtimes."""
-        config, entry = self.config, detector_info(self.name)
-        return export_detector(
-            self.network,
-            partial(prepare_all, self.network, config),
-            partial(parts, config),
-            path,
-            labels=self.class_names,
-            preprocessing={
+    def _exported(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "prepare": partial(prepare_all, self.network, config),
+            "parts": partial(parts, config),
+            "preprocessing": {
                 "fit": "shortest side",
                 "shorter_sides": [round(config.view * scale) for scale in config.scales],
                 **pixel_facts(config),
             },
-            operations=self._operations(),
-            scores="sigmoid",
-            version=version,
-            card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
-            overwrite=overwrite,
-            optimize=optimize,
-            formats=formats,
-            with_keras=with_keras,
-        )
+            "operations": self._operations(),
+            "scores": "sigmoid",
+        }
 
     def _operations(self) -> int:
         """Float operations for one image of the usual shape, 4:3, at all scales."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import keras
 import tensorflow as tf
 
+from kapps.catalog import detector_info
 from kapps.create import load_keras, override
 from kapps.errors import RecipeError, WeightsError
+from kapps.exporting.detection import export_detector
 from kapps.tasks.detection.detector import Detector
 from kapps.training.callbacks import written_whole
 from kapps.training.loop import fit_resumable
@@ -95,6 +97,42 @@ class TrainedDetector(Detector):
             raise WeightsError(
                 f"{folder}: expected a trained detector, with model.keras and {_FACTS} ({reason})"
             ) from None
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        version: int | None = None,
+        card: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        optimize: bool = False,
+        formats: Sequence[str] = (),
+        with_keras: bool = True,
+    ) -> Path:
+        """A SavedModel that takes encoded images of any size; arguments, errors and outputs as in
+        `kapps.exporting.detection.export_detector`.
+
+        Raises:
+            RecipeError: what the detector does cannot be put into a graph.
+        """
+        entry = detector_info(self.name)
+        return export_detector(
+            self.network,
+            path=path,
+            labels=self.class_names,
+            version=version,
+            card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
+            overwrite=overwrite,
+            optimize=optimize,
+            formats=formats,
+            with_keras=with_keras,
+            **self._exported(),
+        )
+
+    def _exported(self) -> dict[str, Any]:
+        """What `export_detector` must know of this kind of detector: `prepare`, `parts`, `preprocessing`, `operations`
+        and whatever else is not as usual."""
+        raise RecipeError(f"{self.name} has support vector machines, which are no network: it is not exported")
 
     def _learn(
         self,

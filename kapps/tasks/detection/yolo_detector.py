@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kapps.catalog import detector_info
-from kapps.exporting.detection import export_detector
 from kapps.exporting.flops import count_flops
 from kapps.tasks.detection import yolo
 from kapps.tasks.detection.detector import as_found
@@ -132,38 +130,17 @@ class YoloDetector(TrainedDetector):
             progress=progress,
         )
 
-    def export(
-        self,
-        path: str | Path,
-        *,
-        version: int | None = None,
-        card: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        optimize: bool = False,
-        formats: Sequence[str] = (),
-        with_keras: bool = True,
-    ) -> Path:
-        """A SavedModel that takes encoded images of any size; arguments, errors and outputs as in
-        `kapps.exporting.detection.export_detector`."""
-        config, entry = self.config, detector_info(self.name)
+    def _exported(self) -> dict[str, Any]:
+        config = self.config
         (grid,) = yolo.parts(self.network).networks
         assert grid.network is not None
-        return export_detector(
-            self.network,
-            by_name(partial(yolo.prepare, config)),
-            yolo.parts,
-            path,
-            labels=self.class_names,
-            preprocessing={"fit": "stretch", "size": [config.side, config.side], **pixel_facts(config)},
-            operations=count_flops(grid.network),
-            scores="sigmoid",
-            version=version,
-            card={"title": entry.title, "paper": entry.paper, "architecture": self.name, **(card or {})},
-            overwrite=overwrite,
-            optimize=optimize,
-            formats=formats,
-            with_keras=with_keras,
-        )
+        return {
+            "prepare": by_name(partial(yolo.prepare, config)),
+            "parts": yolo.parts,
+            "preprocessing": {"fit": "stretch", "size": [config.side, config.side], **pixel_facts(config)},
+            "operations": count_flops(grid.network),
+            "scores": "sigmoid",
+        }
 
 
 def _usual_optimizer(batch_size: int, epochs: int, steps: int) -> keras.optimizers.Optimizer:

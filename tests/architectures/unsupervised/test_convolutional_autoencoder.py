@@ -61,7 +61,7 @@ def test_the_decoder_is_the_transposed_encoder():
 
 
 @pytest.mark.parametrize("values", [{}, {"tied": False, "output": "linear", "activation": "tanh"}])
-def test_numerical_gradients(values):
+def test_numerical_gradients(values, gradients_are_differences):
     config = ConvolutionalAutoencoderConfig(maps=(2, 2), kernel=2, **{"activation": "sigmoid", **values})
     model = ConvolutionalAutoencoder((3, 4, 1), config, dtype="float64")
     rng = np.random.default_rng(2)
@@ -70,22 +70,7 @@ def test_numerical_gradients(values):
     x, seen = tf.constant(rng.random((3, 3, 4, 1))), tf.constant(rng.random((3, 3, 4, 1)))
     learned = model.trainable_variables
     assert len(learned) == (6 if config.tied else 8)
-    with tf.GradientTape() as tape:
-        loss, _ = model.objective(x, seen)
-    value_of = tf.function(lambda: model.objective(x, seen)[0])
-    for variable, gradient in zip(learned, tape.gradient(loss, learned), strict=True):
-        values = variable.numpy()
-        numeric = np.zeros_like(values)
-        for place in np.ndindex(values.shape):
-            sides = []
-            for step in (1e-5, -1e-5):
-                moved = values.copy()
-                moved[place] += step
-                variable.assign(moved)
-                sides.append(float(value_of()))
-            numeric[place] = (sides[0] - sides[1]) / 2e-5
-        variable.assign(values)
-        np.testing.assert_allclose(gradient, numeric, atol=1e-7, rtol=1e-4, err_msg=variable.name)
+    gradients_are_differences(lambda: model.objective(x, seen)[0], learned)
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +95,9 @@ def test_a_seed_gives_the_same_again(learned):
 FINGERPRINT = (1.1727, 0.95198)
 
 
-def test_save_and_load(learned, tmp_path):
+def test_save_and_load(learned, comes_back_from_a_file, tmp_path):
     model, x = learned[0], crosses(5)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.config == model.config
-    codes = model.transform(x)
-    np.testing.assert_array_equal(loaded.transform(x), codes)
-    np.testing.assert_array_equal(loaded.inverse_transform(codes), model.inverse_transform(codes))
-    np.testing.assert_allclose(model.encoder()(x), codes, rtol=1e-5, atol=1e-5)
+    comes_back_from_a_file(model, x, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -142,15 +142,9 @@ def test_a_seed_gives_the_same_again(learned):
 FINGERPRINT = (0.49138, 0.34836)
 
 
-def test_save_and_load(learned, tmp_path):
+def test_save_and_load(learned, comes_back_from_a_file, tmp_path):
     model, x = learned[0], bars(5)[0]
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.config == model.config
-    codes = model.transform(x)
-    np.testing.assert_array_equal(loaded.transform(x), codes)
-    np.testing.assert_array_equal(loaded.inverse_transform(codes), model.inverse_transform(codes))
-    np.testing.assert_allclose(model.encoder()(x), codes, rtol=1e-5, atol=1e-6)
+    comes_back_from_a_file(model, x, tmp_path)
 
 
 def test_variants_and_other_units():

@@ -54,30 +54,15 @@ def test_the_bound_by_hand():
     np.testing.assert_allclose(again, [[p, 1 - p]], rtol=1e-5)
 
 
-def test_numerical_gradients():
+def test_numerical_gradients(gradients_are_differences):
     model = VAE((4,), VAEConfig(hidden=(3,), code=2), dtype="float64")
     rng = np.random.default_rng(2)
     for variable in model.trainable_variables:
         variable.assign(rng.normal(size=variable.shape))
     x, noise = tf.constant(rng.random((5, 4))), tf.constant(rng.normal(size=(5, 2)))
-    value_of = tf.function(lambda: tf.reduce_mean(model.bound(x, noise)[0]))
     learned = model.trainable_variables
     assert len(learned) == 10
-    with tf.GradientTape() as tape:
-        value = tf.reduce_mean(model.bound(x, noise)[0])
-    for variable, gradient in zip(learned, tape.gradient(value, learned), strict=True):
-        values = variable.numpy()
-        numeric = np.zeros_like(values)
-        for place in np.ndindex(values.shape):
-            sides = []
-            for step in (1e-5, -1e-5):
-                moved = values.copy()
-                moved[place] += step
-                variable.assign(moved)
-                sides.append(float(value_of()))
-            numeric[place] = (sides[0] - sides[1]) / 2e-5
-        variable.assign(values)
-        np.testing.assert_allclose(gradient, numeric, atol=1e-7, rtol=1e-4, err_msg=variable.path)
+    gradients_are_differences(lambda: tf.reduce_mean(model.bound(x, noise)[0]), learned)
 
 
 @pytest.fixture(scope="module")
@@ -120,15 +105,9 @@ def test_a_seed_gives_the_same_again(learned):
 FINGERPRINT = (0.98116, 0.99889)
 
 
-def test_save_and_load(learned, tmp_path):
+def test_save_and_load(learned, comes_back_from_a_file, tmp_path):
     model, x = learned[0], bits(5)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.config == model.config
-    codes = model.transform(x)
-    np.testing.assert_array_equal(loaded.transform(x), codes)
-    np.testing.assert_array_equal(loaded.inverse_transform(codes), model.inverse_transform(codes))
-    np.testing.assert_allclose(model.encoder()(x), codes, rtol=1e-5, atol=1e-6)
+    comes_back_from_a_file(model, x, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,12 @@ def test_data_that_nothing_can_be_learned_from(network, dataset_of, square, squa
         detector.fit(dataclasses.replace(squares, class_names=("cat",)), progress=False)
 
 
+def test_what_is_no_network_is_not_exported(network, tmp_path):
+    with pytest.raises(RecipeError, match="rcnn has support vector machines"):
+        RCNN("rcnn", network, SMALL, CLASSES).export(tmp_path / "rcnn")
+    assert not (tmp_path / "rcnn").exists()
+
+
 def test_wrong_configurations():
     with pytest.raises(
         UnknownNameError, match="no feature of lenet5_softmax is named 'f7': known: c1, s2, c3, s4, c5, f6"
