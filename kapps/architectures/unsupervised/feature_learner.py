@@ -29,6 +29,9 @@ from kapps.errors import DataError, RecipeError
 # Of the memory that is free, what the weights of one model may take: training holds them several times.
 _MEMORY_SHARE = 0.2
 
+# What resizing a picture may put a pixel outside [0, 1].
+_ROUNDING = 1e-5
+
 
 class FeatureLearner(keras.Model):
     """Base of everything that learns features without labels.
@@ -163,9 +166,10 @@ class FeatureLearner(keras.Model):
             raise DataError(
                 f"{name}: expected finite numbers, got NaN or infinity in {bad} of {len(data)} examples: leave them out"
             )
-        if self.bounded and (low < 0 or high > 1):
+        if self.bounded and (low < -_ROUNDING or high > 1 + _ROUNDING):
             raise DataError(f"{name}: expected numbers from 0 to 1, got {low:.4g} to {high:.4g}: scale the data first")
-        return data.astype("float32", copy=False)
+        data = data.astype("float32", copy=False)
+        return data.clip(0, 1) if self.bounded and (low < 0 or high > 1) else data
 
     def check_memory(self, weights: int) -> None:
         """Refuse a model that this machine cannot hold, before anything is made.

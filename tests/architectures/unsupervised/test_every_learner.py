@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 
 import keras
+import numpy as np
 import pytest
 
 import kapps
@@ -84,3 +85,11 @@ def test_data_is_checked(data, message):
     with pytest.raises(DataError, match=message) as error:
         learner.fit(data)
     assert "\n" not in str(error.value)
+
+
+def test_rounding_beyond_the_bounds_is_cut_off():
+    learner = kapps.create_learner("rbm", data_shape=(2,), config={"hidden": 3})
+    data = np.array([[0, 1 + 1e-6], [-1e-6, 0.5]], np.float32)
+    assert learner.check(data).tolist() == [[0, 1], [0, 0.5]]
+    with pytest.raises(DataError, match="expected numbers from 0 to 1"):
+        learner.check(data + 1e-3)
