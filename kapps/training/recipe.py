@@ -277,8 +277,7 @@ class LearnerRecipe:
     the learner itself has units for them.
 
     Attributes:
-        data: its preprocessing must give pictures in [0, 1] where the learner takes no others. Of `augment` nothing is
-            used.
+        data: its preprocessing must give pictures in [0, 1] where the learner takes no others; without `augment`.
         epochs: of `fit`; what learns layer by layer gives each layer as many.
         seed: everything random follows from it.
         expected: accuracy on the test split of a multinomial logistic regression on the codes.
