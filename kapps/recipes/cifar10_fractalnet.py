@@ -24,7 +24,8 @@ RECIPE = Recipe(
     ),
     optimizer=OptimizerSpec("muon", learning_rate=0.02, momentum=0.9, weight_decay=0.05),
     schedule=ScheduleSpec("one_cycle", warmup=0.2),
-    epochs=14,
+    epochs=10,
+    mixed_precision="bfloat16",
     xla=False,
     expected=Expected(0.80, "Larsson et al. 2017, table 1: 95.40 % with sixteen times the weights and 400 epochs"),
 )

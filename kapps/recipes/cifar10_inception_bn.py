@@ -22,6 +22,7 @@ RECIPE = Recipe(
     optimizer=OptimizerSpec("muon", learning_rate=0.02, momentum=0.9, weight_decay=0.05),
     schedule=ScheduleSpec("one_cycle", warmup=0.2),
     epochs=4,
+    mixed_precision="bfloat16",
     xla=False,
     expected=Expected(0.80, "Zhang et al. 2017, table 1: 89.05 %"),
 )

@@ -158,7 +158,9 @@ class Recipe:
         loss: a Keras loss that takes integer labels, or `half_squared_error`.
         label_smoothing: what the cross-entropy takes from the right class and spreads over all (Szegedy et al. 2016).
         early_stopping: needs `data.validation`; None = all epochs are run.
-        mixed_precision: compute in float16, keep weights in float32 (for GPUs; on most CPUs it is slower).
+        mixed_precision: True = compute in float16, keep weights in float32 (for GPUs; on most CPUs it is slower).
+            "bfloat16" = oneDNN's convolutions and matrix products in bfloat16 where the processor has instructions for
+            it (AVX512-BF16, AMX); elsewhere everything stays float32.
         xla: compile the training step with XLA. Without it TensorFlow's own operations run; their convolutions are
             faster on CPUs: a ResNet's epoch takes about half the time.
         seed: everything random follows from it: weights, order, dropout, distortions.
@@ -173,7 +175,7 @@ class Recipe:
     label_smoothing: Fraction = 0.0
     epochs: Count = 10
     early_stopping: EarlyStopping | None = None
-    mixed_precision: bool = False
+    mixed_precision: bool | Literal["bfloat16"] = False
     xla: bool = True
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     expected: Expected | None = None

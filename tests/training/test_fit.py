@@ -14,11 +14,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kapps
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import DataError, OutputError, RecipeError, TrainingError, UnknownNameError, WeightsError
 from kapps.training import callbacks as watch
+from kapps.training import fit
 from kapps.training.recipe import (
     AugmentSpec,
     DataSpec,
@@ -274,6 +276,31 @@ def test_mixed_precision_trains_and_leaves_the_global_policy_alone(tmp_path):
     assert keras.config.dtype_policy().name == before
     assert run.model.get_layer("hidden1").compute_dtype == "float16"
     assert run.metrics["test"]["accuracy"] > 0.5
+
+
+def test_bfloat16_is_used_for_the_training_steps_alone(tmp_path):
+    option = "auto_mixed_precision_onednn_bfloat16"
+    run = kapps.train(RECIPE, out=tmp_path, changes=["mixed_precision=bfloat16", "epochs=2"], progress=False)
+    assert not tf.config.optimizer.get_experimental_options().get(option)
+    assert run.recipe.mixed_precision == "bfloat16"
+    assert {variable.dtype for variable in run.model.trainable_variables} == {"float32"}
+    assert run.metrics["test"]["accuracy"] > 0.5
+
+
+def _products_rounding() -> float:
+    """How far a product of two 256 x 256 matrices in a graph is from numpy's in float64."""
+    a = np.random.default_rng(0).normal(size=(256, 256)).astype("float32")
+    product = tf.function(lambda x: tf.nn.relu(tf.matmul(x, x)))(tf.constant(a)).numpy()
+    return float(np.max(np.abs(product - np.maximum(a.astype("float64") @ a.astype("float64"), 0))))
+
+
+def test_bfloat16_rounds_products_where_the_processor_can_and_only_within():
+    cpu = Path("/proc/cpuinfo")
+    if not cpu.exists() or "avx512_bf16" not in cpu.read_text():
+        pytest.skip("the processor has no AVX512-BF16: training stays in float32")
+    with fit._precision("bfloat16"):
+        assert 1e-3 < _products_rounding() < 1
+    assert _products_rounding() < 1e-3
 
 
 @pytest.mark.parametrize(
