@@ -60,7 +60,7 @@ class RoIAlign(keras.layers.Layer):
                 f"RoIAlign: size must be at least 1 and sampling_ratio at least 0, got {size} and {sampling_ratio}"
             )
         super().__init__(autocast=False, **kwargs)  # float16 cannot hold a place in a large image
-        self.supports_jit = False  # XLA has no sparse matrices
+        self.supports_jit = False  # XLA has neither sparse matrices nor crops
         self.strides = strides
         self.size = size
         self.sampling_ratio = sampling_ratio
@@ -73,38 +73,71 @@ class RoIAlign(keras.layers.Layer):
             )
 
     def call(self, maps, boxes):
-        channels = maps[0].shape[-1]
         boxes = tf.cast(boxes, tf.float32)
+        maps = [tf.cast(each, tf.float32) for each in maps]
         batch, count = tf.shape(boxes)[0], tf.shape(boxes)[1]
-        flat = tf.reshape(boxes, [-1, 4])  # [K, 4]
+        flat = tf.stop_gradient(tf.reshape(boxes, [-1, 4]))  # [K, 4]
         image = tf.repeat(tf.range(batch), count)
-        level = self.levels(flat)
+        pooled = (self._crops if self.sampling_ratio else self._sums)(maps, flat, image)
+        pooled = tf.reshape(pooled, [batch, count, self.size, self.size, maps[0].shape[-1]])
+        return tf.cast(pooled, self.compute_dtype)
 
+    def _crops(self, maps, boxes, image):
+        """With as many points for every box: crops of the maps with a pixel for each point, and the means of bins."""
+        if len(maps) == 1:
+            return self._crop(maps[0], boxes, image, self.strides[0])
+        level = self.levels(boxes)
+        places = [tf.where(level == number)[:, 0] for number in range(len(maps))]
+        pieces = [
+            self._crop(each, tf.gather(boxes, place), tf.gather(image, place), stride)
+            for each, stride, place in zip(maps, self.strides, places, strict=True)
+        ]
+        return tf.dynamic_stitch([tf.cast(place, tf.int32) for place in places], pieces)
+
+    def _crop(self, each_map, boxes, image, stride: int):
+        # The border is put around the map once more: a point up to a pixel outside lies between two equal values, and
+        # what is farther out is outside of this map, too, where TensorFlow takes 0.
+        each_map = tf.pad(each_map, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+        points = self.size * self.sampling_ratio
+        start, length = self._extent(boxes, tf.constant(float(stride)))
+        half = length / (2 * points)
+        last = tf.cast(tf.shape(each_map)[1:3] - 1, tf.float32)  # of which TensorFlow wants places as shares
+        ends = tf.concat([start + half + 1, start + length - half + 1], axis=-1) / tf.tile(last, [2])
+        crops = tf.image.crop_and_resize(each_map, ends, image, [points, points])
+        return tf.nn.avg_pool2d(crops, self.sampling_ratio, self.sampling_ratio, "VALID")
+
+    def _sums(self, maps, boxes, image):
+        """With another number of points for each box: bins are sums of pixels, a sparse matrix times all pixels."""
         # Of each box's map: its size, and the row of its first pixel where all pixels of all maps are below each other.
+        batch = tf.shape(maps[0])[0]
+        level = self.levels(boxes)
         sizes = tf.stack([tf.shape(each)[1:3] for each in maps])  # [levels, 2]
         pixels = tf.math.reduce_prod(sizes, axis=1)
         first = tf.gather(tf.cumsum(pixels * batch, exclusive=True), level) + image * tf.gather(pixels, level)
         sizes = tf.gather(sizes, level)  # [K, 2]
-        stride = tf.gather(tf.constant(self.strides, tf.float32), level)
-
-        rows, row_weights = self._points(flat[:, 1], flat[:, 3], stride, sizes[:, 0])  # [K, size, P]
-        columns, column_weights = self._points(flat[:, 0], flat[:, 2], stride, sizes[:, 1])
+        start, length = self._extent(boxes, tf.gather(tf.constant(self.strides, tf.float32), level)[:, None])
+        rows, row_weights = self._points(start[:, 0], length[:, 0], sizes[:, 0])  # [K, size, P]
+        columns, column_weights = self._points(start[:, 1], length[:, 1], sizes[:, 1])
         rows = first[:, None, None] + rows * sizes[:, 1, None, None]
         index = rows[:, :, None, :, None] + columns[:, None, :, None, :]  # [K, size, size, P, P]
         weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
 
-        # A bin is a weighted sum of a few of all pixels: a sparse matrix times the pixels.
-        bins = tf.shape(flat)[0] * self.size**2
+        bins = tf.shape(boxes)[0] * self.size**2
         each = tf.size(index) // tf.maximum(bins, 1)
         bin_number = tf.repeat(tf.range(bins), each)
-        pooled = tf.raw_ops.SparseTensorDenseMatMul(
+        return tf.raw_ops.SparseTensorDenseMatMul(
             a_indices=tf.cast(tf.stack([bin_number, tf.reshape(index, [-1])], axis=1), tf.int64),
-            a_values=tf.stop_gradient(tf.reshape(weights, [-1])),
+            a_values=tf.reshape(weights, [-1]),
             a_shape=tf.cast(tf.stack([bins, tf.reduce_sum(pixels) * batch]), tf.int64),
-            b=tf.concat([tf.cast(tf.reshape(each_map, [-1, channels]), tf.float32) for each_map in maps], axis=0),
+            b=tf.concat([tf.reshape(each_map, [-1, each_map.shape[-1]]) for each_map in maps], axis=0),
         )
-        pooled = tf.reshape(pooled, [batch, count, self.size, self.size, channels])
-        return tf.cast(pooled, self.compute_dtype)
+
+    def _extent(self, boxes, stride):
+        """Start and length of boxes in map pixels, along y and x: [K, 2] each."""
+        offset = 0.5 if self.aligned else 0.0
+        corners = boxes / stride - offset
+        start, end = tf.reverse(corners[:, :2], [-1]), tf.reverse(corners[:, 2:], [-1])
+        return start, end - start if self.aligned else tf.maximum(end - start, 1.0)
 
     def levels(self, boxes):
         """int32 [...]: which of the maps each box [..., 4] is taken from."""
@@ -116,15 +149,11 @@ class RoIAlign(keras.layers.Layer):
         wanted = tf.floor(4 + tf.math.log(side / 224) / tf.math.log(2.0) + 1e-6)
         return tf.cast(tf.clip_by_value(wanted, lowest, highest), tf.int32) - lowest
 
-    def _points(self, start, end, stride, extent):
+    def _points(self, start, length, extent):
         """Along one axis: the map pixels around each bin's points, and their weights: [K, size, 2 * points] each."""
-        offset = 0.5 if self.aligned else 0.0
-        start, end = start / stride - offset, end / stride - offset
-        length = end - start if self.aligned else tf.maximum(end - start, 1.0)
         step = length / self.size
-        points = tf.fill(tf.shape(step), float(self.sampling_ratio)) if self.sampling_ratio else tf.math.ceil(step)
-        points = tf.maximum(points, 0.0)
-        most = self.sampling_ratio or tf.cast(tf.reduce_max(tf.concat([points, [1.0]], 0)), tf.int32)
+        points = tf.maximum(tf.math.ceil(step), 0.0)
+        most = tf.cast(tf.reduce_max(tf.concat([points, [1.0]], 0)), tf.int32)
 
         # [K, size, most]
         points, step, start = (each[:, None, None] for each in (points, step, start))
