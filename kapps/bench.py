@@ -15,6 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict
 
@@ -23,6 +26,7 @@ import numpy as np
 from kapps import catalog, engines
 from kapps.errors import MissingExtraError, RecipeError, SavedModelError, UnknownNameError
 from kapps.predict import Predictor, load
+from kapps.weights.seeded import seeded_image, seeded_tensor
 
 _ROUNDS = 20
 _WARM_UP = 10
@@ -312,12 +316,8 @@ def _exported(
 
 def _built(name: str, against: Sequence[str], folder: Path) -> tuple[Predictor, dict[str, Callable[[int], _Network]]]:
     """The same for a name of the catalogue, with seeded weights that torchvision can have, too."""
-    from kapps.create import create_model
-    from kapps.data.preprocessing import Preprocessing
     from kapps.exporting import quantize
     from kapps.exporting.formats import check_formats
-    from kapps.exporting.saved_model import export
-    from kapps.weights.seeded import seeded_image, seeded_tensor
 
     wanted = [engine for engine in map(AGAINST.get, against) if engine is not None]
     formats = check_formats(["onnx" if engine == quantize.ENGINE else engine for engine in wanted])
@@ -326,17 +326,46 @@ def _built(name: str, against: Sequence[str], folder: Path) -> tuple[Predictor, 
         raise RecipeError(
             f"expected the name of a network that takes one image, got {name!r}, which takes {list(shape)}"
         )
-    model = create_model(name)
     others: dict[str, Callable[[int], _Network]] = {}
     if "torchvision" in against:
-        others["torchvision"] = functools.partial(_torch_network, _share_weights_with_torchvision(model))
+        reference, _ = _torchvision_model(name)
+        others["torchvision"] = functools.partial(_torch_network, reference)
+    if "keras" in against:
+        others["keras"] = functools.partial(_loaded_keras_export, folder)
+    # In a process of its own: what an export leaves in memory, several times the weights, is gone before the measuring.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            version = pool.submit(_export_seeded, name, against, formats, folder).result()
+        except BrokenProcessPool as error:
+            raise RecipeError(
+                f"the process that exported {name} was ended from outside, for want of memory perhaps"
+            ) from error
+    if quantize.ENGINE in wanted:
+        source, target = (version / engines.RUNTIMES[engine].files[0] for engine in ("onnx", quantize.ENGINE))
+        quantize.quantize(source, target, seeded_image((quantize.FEWEST, *shape)), shape=shape)
+    return load(version, engine="tensorflow", verify=False), others
+
+
+def _export_seeded(name: str, against: Sequence[str], formats: Sequence[str], folder: Path) -> Path:
+    """Export a model of the catalogue with the weights that `_torchvision_model` has; by Keras, too, if it is asked."""
+    from kapps.create import create_model
+    from kapps.data.preprocessing import Preprocessing
+    from kapps.exporting.saved_model import export
+    from kapps.weights.conversion import assign_tensors
+    from kapps.weights.key_map import key_maps
+
+    model = create_model(name)
+    if "torchvision" in against:
+        _, tensors = _torchvision_model(name)
+        key_map = key_maps(catalog.info(name).module, name)["torchvision"]
+        assign_tensors(model, tensors, key_map, layout="torch", source="torchvision")
     else:
         for variable in model.weights:
             variable.assign(seeded_tensor(variable.path, variable.shape, channels_last=True))
     if "keras" in against:
-        others["keras"] = functools.partial(_keras_export, model, folder)
-    height, width, channels = shape
-    version = export(
+        model.export(str(folder / "keras"), verbose=False)
+    height, width, channels = catalog.info(name).input_shape
+    return export(
         model,
         folder / name,
         preprocessing=Preprocessing((height, width), channels=channels),
@@ -346,21 +375,21 @@ def _built(name: str, against: Sequence[str], folder: Path) -> tuple[Predictor, 
         optimize=True,
         formats=formats,
     )
-    if quantize.ENGINE in wanted:
-        source, target = (version / engines.RUNTIMES[engine].files[0] for engine in ("onnx", quantize.ENGINE))
-        quantize.quantize(source, target, seeded_image((quantize.FEWEST, *shape)), shape=(height, width, channels))
-    return load(version, engine="tensorflow", verify=False), others
 
 
 def _calling(function: Callable[[np.ndarray], np.ndarray]) -> _Network:
     return lambda image: lambda: function(image)
 
 
-def _keras_export(model: Any, folder: Path, _threads: int) -> _Network:
+def _keras_export(model: Any, folder: Path, threads: int) -> _Network:
     """What `keras.Model.export` writes, loaded again."""
+    model.export(str(folder / "keras"), verbose=False)
+    return _loaded_keras_export(folder, threads)
+
+
+def _loaded_keras_export(folder: Path, _threads: int) -> _Network:
     import tensorflow as tf
 
-    model.export(str(folder / "keras"), verbose=False)
     loaded = tf.saved_model.load(str(folder / "keras"))
     return lambda image: lambda: loaded.serve(tf.constant(image)).numpy()
 
@@ -378,30 +407,32 @@ def _with_scores(model: Any, exported: Predictor) -> Any:
     return keras.Model(model.inputs[0], activation(model.outputs[0]))
 
 
-def _share_weights_with_torchvision(model: Any) -> Any:
-    """torchvision's counterpart of a model, seeded; the model gets the same weights through its key map."""
+def _torchvision_model(name: str) -> tuple[Any, dict[str, np.ndarray]]:
+    """torchvision's counterpart of a model of the catalogue, seeded, and its tensors by torchvision's names."""
     # Triton, torch's compiler for GPUs, and TensorFlow each bring an LLVM; both in one process crash it.
     sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # torch takes it for not installed
     import torch
     import torchvision
 
-    from kapps.weights.conversion import assign_tensors
-    from kapps.weights.key_map import family, key_maps
-    from kapps.weights.seeded import seeded_tensor
+    from kapps.weights.key_map import family
 
-    module = catalog.info(model.name).module
-    recorded = getattr(family(module), "RECORDED", {}).get((model.name, "torchvision"))
-    if recorded is None or not hasattr(torchvision.models, recorded.builder):
-        raise RecipeError(f"torchvision has no classifier like {model.name!r}: leave it out of --against")
+    relatives = {
+        variant: recorded
+        for (variant, source), recorded in getattr(family(catalog.info(name).module), "RECORDED", {}).items()
+        if source == "torchvision" and hasattr(torchvision.models, recorded.builder)
+    }
+    if name not in relatives:
+        instead = f", or measure {', '.join(relatives)}" if relatives else ""
+        raise RecipeError(f"torchvision has no classifier like {name!r}: leave it out of --against{instead}")
+    recorded = relatives[name]
     reference = getattr(torchvision.models, recorded.builder)(**{"weights": None, **recorded.arguments}).eval()
     tensors = {
-        name: seeded_tensor(name, tensor.shape)
-        for name, tensor in reference.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        key: seeded_tensor(key, tensor.shape)
+        for key, tensor in reference.state_dict().items()
+        if not key.endswith("num_batches_tracked")
     }
-    reference.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False)
-    assign_tensors(model, tensors, key_maps(module, model.name)["torchvision"], layout="torch", source="torchvision")
-    return reference
+    reference.load_state_dict({key: torch.from_numpy(array) for key, array in tensors.items()}, strict=False)
+    return reference, tensors
 
 
 def _torch_network(model: Any, threads: int) -> _Network:
