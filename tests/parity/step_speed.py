@@ -1,6 +1,6 @@
-"""How many images a second one training step takes: TensorFlow's own operations, XLA, and torch, in turns.
+"""How many images a second one training step takes: TensorFlow's own operations, in bfloat16, XLA, and torch, in turns.
 
-    python tests/parity/step_speed.py                                    resnet20 with and without XLA
+    python tests/parity/step_speed.py                                    resnet20 plain, in bfloat16 and with XLA
     python tests/parity/step_speed.py resnet20 --torch ENV/bin/python    and torch, of an environment that has it
     python tests/parity/step_speed.py nin_cifar10 squeezenet_cifar --threads 1
 
@@ -41,9 +41,13 @@ def main() -> None:
 
     common = {"threads": options.threads, "batch": options.batch}
     cases = {
-        f"{model}, {label}": (sys.executable, {**common, "model": model, "xla": xla})
+        f"{model}, {label}": (sys.executable, {**common, "model": model, "xla": xla, "bfloat16": bfloat16})
         for model in options.models
-        for label, xla in (("TensorFlow", False), ("TensorFlow with XLA", True))
+        for label, xla, bfloat16 in (
+            ("TensorFlow", False, False),
+            ("TensorFlow in bfloat16", False, True),
+            ("TensorFlow with XLA", True, False),
+        )
     }
     if options.torch:
         for label, channels_last in (("torch", False), ("torch, channels last", True)):
@@ -107,6 +111,8 @@ def tensorflow_step(case: dict) -> Callable[[], object]:
 
     from kapps.create import create_model
 
+    if case["bfloat16"]:  # as recipes with mixed_precision="bfloat16" do
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
     model = create_model(case["model"], input_shape=(32, 32, 3), num_classes=10)
     optimizer = keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.002)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=case["xla"])
