@@ -78,21 +78,36 @@ class RoIAlign(keras.layers.Layer):
         batch, count = tf.shape(boxes)[0], tf.shape(boxes)[1]
         flat = tf.stop_gradient(tf.reshape(boxes, [-1, 4]))  # [K, 4]
         image = tf.repeat(tf.range(batch), count)
-        pooled = (self._crops if self.sampling_ratio else self._sums)(maps, flat, image)
+        pooled = self._crops(maps, flat, image) if self.sampling_ratio else self._sums(maps, flat, image)
         pooled = tf.reshape(pooled, [batch, count, self.size, self.size, maps[0].shape[-1]])
         return tf.cast(pooled, self.compute_dtype)
 
     def _crops(self, maps, boxes, image):
         """With as many points for every box: crops of the maps with a pixel for each point, and the means of bins."""
-        if len(maps) == 1:
-            return self._crop(maps[0], boxes, image, self.strides[0])
-        level = self.levels(boxes)
-        places = [tf.where(level == number)[:, 0] for number in range(len(maps))]
-        pieces = [
-            self._crop(each, tf.gather(boxes, place), tf.gather(image, place), stride)
-            for each, stride, place in zip(maps, self.strides, places, strict=True)
-        ]
-        return tf.dynamic_stitch([tf.cast(place, tf.int32) for place in places], pieces)
+
+        @tf.custom_gradient
+        def crops(*maps):
+            level = self.levels(boxes)
+            places = [tf.where(level == number)[:, 0] for number in range(len(maps))]
+            pieces = [
+                self._crop(each, tf.gather(boxes, place), tf.gather(image, place), stride)
+                for each, stride, place in zip(maps, self.strides, places, strict=True)
+            ]
+            pooled = tf.dynamic_stitch([tf.cast(place, tf.int32) for place in places], pieces)
+
+            def gradients(to_bins):
+                # Not TensorFlow's own gradient of crops: on CPUs its threads, each with some of the boxes, add to the
+                # same pixels without locks (crop_and_resize_op.cc); sums differ by run, and may get lost.
+                to_bins = tf.reshape(to_bins, [-1, maps[0].shape[-1]])
+                to_pixels = tf.raw_ops.SparseTensorDenseMatMul(
+                    **self._matrix(maps, boxes, image), b=to_bins, adjoint_a=True
+                )
+                parts = tf.split(to_pixels, [tf.reduce_prod(tf.shape(each)[:3]) for each in maps])
+                return [tf.reshape(part, tf.shape(each)) for part, each in zip(parts, maps, strict=True)]
+
+            return pooled, gradients
+
+        return crops(*maps)
 
     def _crop(self, each_map, boxes, image, stride: int):
         # The border is put around the map once more: a point up to a pixel outside lies between two equal values, and
@@ -107,7 +122,12 @@ class RoIAlign(keras.layers.Layer):
         return tf.nn.avg_pool2d(crops, self.sampling_ratio, self.sampling_ratio, "VALID")
 
     def _sums(self, maps, boxes, image):
-        """With another number of points for each box: bins are sums of pixels, a sparse matrix times all pixels."""
+        """With another number of points for each box: a bin is a weighted sum of a few of all pixels."""
+        pixels = tf.concat([tf.reshape(each, [-1, each.shape[-1]]) for each in maps], axis=0)
+        return tf.raw_ops.SparseTensorDenseMatMul(**self._matrix(maps, boxes, image), b=pixels)
+
+    def _matrix(self, maps, boxes, image):
+        """The sparse matrix whose product with all pixels of all maps are the bins of all boxes."""
         # Of each box's map: its size, and the row of its first pixel where all pixels of all maps are below each other.
         batch = tf.shape(maps[0])[0]
         level = self.levels(boxes)
@@ -125,12 +145,11 @@ class RoIAlign(keras.layers.Layer):
         bins = tf.shape(boxes)[0] * self.size**2
         each = tf.size(index) // tf.maximum(bins, 1)
         bin_number = tf.repeat(tf.range(bins), each)
-        return tf.raw_ops.SparseTensorDenseMatMul(
-            a_indices=tf.cast(tf.stack([bin_number, tf.reshape(index, [-1])], axis=1), tf.int64),
-            a_values=tf.reshape(weights, [-1]),
-            a_shape=tf.cast(tf.stack([bins, tf.reduce_sum(pixels) * batch]), tf.int64),
-            b=tf.concat([tf.reshape(each_map, [-1, each_map.shape[-1]]) for each_map in maps], axis=0),
-        )
+        return {
+            "a_indices": tf.cast(tf.stack([bin_number, tf.reshape(index, [-1])], axis=1), tf.int64),
+            "a_values": tf.reshape(weights, [-1]),
+            "a_shape": tf.cast(tf.stack([bins, tf.reduce_sum(pixels) * batch]), tf.int64),
+        }
 
     def _extent(self, boxes, stride):
         """Start and length of boxes in map pixels, along y and x: [K, 2] each."""
@@ -152,8 +171,9 @@ class RoIAlign(keras.layers.Layer):
     def _points(self, start, length, extent):
         """Along one axis: the map pixels around each bin's points, and their weights: [K, size, 2 * points] each."""
         step = length / self.size
-        points = tf.maximum(tf.math.ceil(step), 0.0)
-        most = tf.cast(tf.reduce_max(tf.concat([points, [1.0]], 0)), tf.int32)
+        points = tf.fill(tf.shape(step), float(self.sampling_ratio)) if self.sampling_ratio else tf.math.ceil(step)
+        points = tf.maximum(points, 0.0)
+        most = self.sampling_ratio or tf.cast(tf.reduce_max(tf.concat([points, [1.0]], 0)), tf.int32)
 
         # [K, size, most]
         points, step, start = (each[:, None, None] for each in (points, step, start))

@@ -28,6 +28,7 @@ RECIPE = Study(
         optimizer=OptimizerSpec("adam", learning_rate=2e-3),
         schedule=ScheduleSpec("one_cycle", warmup=0.2),
         epochs=6,
+        xla=False,
     ),
     cases={"with transformer": {}, "without": {"model.name": "st_cnn_plain"}},
 )

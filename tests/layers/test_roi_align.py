@@ -103,6 +103,28 @@ def test_no_boxes_and_gradients_to_the_maps_only():
     assert layer([image], boxes[:, :0]).shape == (1, 0, 3, 3, 2)
 
 
+@pytest.mark.parametrize("ratio", [2, 0])
+def test_gradient_of_several_maps_against_differences(ratio):
+    random = np.random.default_rng(2)
+    maps = [random.normal(size=(2, side, side + 1, 2)).astype("float32") for side in (9, 5)]
+    boxes = np.float32([[(1, 2, 30, 40), (-20, 10, 300, 300)], [(0, 0, 500, 400), (5, 5, 5, 9)]])
+    layer, directions = RoIAlign((8, 16), 2, ratio), [random.normal(size=each.shape) for each in maps]
+    weights = random.normal(size=(2, 2, 2, 2, 2)).astype("float32")
+
+    def loss(maps):
+        return tf.reduce_sum(layer(maps, boxes) * weights)
+
+    variables = [tf.Variable(each) for each in maps]
+    with tf.GradientTape() as tape:
+        value = loss(variables)
+    found = tape.gradient(value, variables)
+    slope = sum(float(np.sum(each * direction)) for each, direction in zip(found, directions, strict=True))
+    # the layer is linear in its maps: any step will do
+    there = loss([np.float32(each + direction) for each, direction in zip(maps, directions, strict=True)])
+    assert slope == pytest.approx(float(there - value), rel=1e-3)
+    assert all(np.abs(each).sum() > 0 for each in found)
+
+
 def test_in_a_model_of_any_size(tmp_path):
     maps = [keras.Input((None, None, 4)), keras.Input((None, None, 4))]
     boxes = keras.Input((None, 4))
