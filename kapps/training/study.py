@@ -273,4 +273,4 @@ def command_of(name: str, seeds: Sequence[int], jobs: int) -> str:
 
 def slug(label: str) -> str:
     """A case's label as the name of its folder."""
-    return "".join(letter if letter.isalnum() else "_" for letter in label.lower()).strip("_")
+    return "_".join("".join(letter if letter.isalnum() else " " for letter in label.lower()).split())

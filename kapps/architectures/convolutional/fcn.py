@@ -112,9 +112,10 @@ VARIANTS = {
         batch_normalization=True,
         dropout_rate=0.0,
         crf_iterations=3,
-        crf_reach=20.0,
-        crf_contrast=30 / 255,
+        crf_reach=16.0,
+        crf_contrast=0.1,
         crf_smoothing=1.5,
+        crf_weights=(10.0, 0.3),
         pixel_range=(0.0, 1.0),
     ),
 }
