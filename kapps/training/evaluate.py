@@ -19,8 +19,9 @@ from kapps.metrics.mean_iou import intersection_over_union
 from kapps.predict import Predictor
 from kapps.predict import load as load_predictor
 
-# Where every pixel has scores, at most so many are held at once: those of 256 images of 64x64.
-_MOST_PIXELS = 256 * 64 * 64
+# Where every pixel has scores, at most so many are answered for at once: those of 16 images of 64x64, for each of which
+# a dense CRF may need 100 MB.
+_MOST_PIXELS = 16 * 64 * 64
 
 
 def evaluate(
@@ -58,9 +59,8 @@ def evaluate(
     names = dataset.class_names
     confusion = np.zeros((len(names), len(names)), np.int64)
     loss, seen = 0.0, 0
-    if dataset.label_shape:
-        batch_size = min(batch_size, max(1, _MOST_PIXELS // math.prod(preprocessing.size)))
-    for images, labels in dataset.batches(batch_size, preprocessing=preprocessing).as_numpy_iterator():
+    at_once = images_at_once(dataset, preprocessing, batch_size)
+    for images, labels in dataset.batches(at_once, preprocessing=preprocessing).as_numpy_iterator():
         scores = scores_of(images)
         if scores.shape != (*labels.shape, len(names)):
             raise DataError(
@@ -79,6 +79,11 @@ def evaluate(
             figures["per_class"][name]["iou"] = None if np.isnan(value) else float(value)
         figures |= {"num_examples": seen, "mean_iou": float(np.nanmean(iou))}
     return figures
+
+
+def images_at_once(data: Dataset, preprocessing: Preprocessing, most: int) -> int:
+    """How many images to answer for at once: `most`, or fewer where pixels are labelled, whose scores are many."""
+    return min(most, max(1, _MOST_PIXELS // math.prod(preprocessing.size))) if data.label_shape else most
 
 
 def _figures(confusion: np.ndarray, loss: float, names: tuple[str, ...]) -> dict[str, Any]:

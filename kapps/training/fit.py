@@ -29,7 +29,7 @@ from kapps.errors import RecipeError
 from kapps.losses import get_loss
 from kapps.training import callbacks as watch
 from kapps.training.augment import make_augment
-from kapps.training.evaluate import evaluate
+from kapps.training.evaluate import evaluate, images_at_once
 from kapps.training.loop import fit_resumable
 from kapps.training.optimizers import make_optimizer
 from kapps.training.plots import plot_curves
@@ -198,7 +198,9 @@ def training_batches(data: Dataset, recipe: Recipe, *, first_epoch: int) -> tf.d
 
 
 def _plain_batches(data: Dataset, recipe: Recipe) -> tf.data.Dataset:
-    return data.batches(max(recipe.data.batch_size, 256), preprocessing=recipe.data.preprocessing)
+    preprocessing = recipe.data.preprocessing
+    at_once = images_at_once(data, preprocessing, max(recipe.data.batch_size, 256))
+    return data.batches(at_once, preprocessing=preprocessing)
 
 
 @contextmanager

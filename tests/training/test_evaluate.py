@@ -13,6 +13,7 @@ import kapps
 from kapps.data.dataset import Dataset
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import DataError, RecipeError
+from kapps.training.evaluate import images_at_once
 
 PLAIN = Preprocessing(size=(2, 2), channels=1, scale=1.0)
 
@@ -106,3 +107,11 @@ def test_labelled_pixels_by_hand():
     assert [figures["iou"] for figures in result["per_class"].values()] == [3 / 4, 4 / 5, None]
     assert result["mean_iou"] == pytest.approx((3 / 4 + 4 / 5) / 2)
     assert result["num_examples"] == 2
+
+
+def test_fewer_images_at_once_where_pixels_are_labelled():
+    small, large = (Preprocessing(size=(side, side)) for side in (64, 500))
+    scenes = kapps.data.load("scene_masks", "test[:2]")
+    assert [images_at_once(scenes, each, 256) for each in (small, large)] == [16, 1]
+    assert images_at_once(scenes, small, 4) == 4
+    assert images_at_once(kapps.data.load("digits", "test"), large, 256) == 256
