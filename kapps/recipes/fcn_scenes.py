@@ -14,6 +14,10 @@ RECIPE = Study(
     title="FCN with and without a dense CRF (generated scenes, 10 epochs)",
     question="What does a fully connected CRF add to a network whose scores are four times coarser than the image?",
     claim="It brings the labels to the outlines in the image, and the mean IoU rises.",
+    finding=(
+        "Holds: behind the same weights the CRF lifts the mean IoU by nearly eleven points, and of the wrong pixels "
+        "four in ten become right. It is surer than it should be, though: the cross-entropy rises by half."
+    ),
     base=Recipe(
         title="Small FCN on generated scenes",
         model=ModelSpec("fcn_scenes"),
