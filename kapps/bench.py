@@ -328,8 +328,8 @@ def _built(name: str, against: Sequence[str], folder: Path) -> tuple[Predictor, 
         )
     others: dict[str, Callable[[int], _Network]] = {}
     if "torchvision" in against:
-        reference, _ = _torchvision_model(name)
-        others["torchvision"] = functools.partial(_torch_network, reference)
+        _torchvision_recorded(name)  # refuses what torchvision does not have, before the work
+        others["torchvision"] = lambda threads: _torch_network(_torchvision_model(name)[0], threads)
     if "keras" in against:
         others["keras"] = functools.partial(_loaded_keras_export, folder)
     # In a process of its own: what an export leaves in memory, several times the weights, is gone before the measuring.
@@ -356,9 +356,8 @@ def _export_seeded(name: str, against: Sequence[str], formats: Sequence[str], fo
 
     model = create_model(name)
     if "torchvision" in against:
-        _, tensors = _torchvision_model(name)
         key_map = key_maps(catalog.info(name).module, name)["torchvision"]
-        assign_tensors(model, tensors, key_map, layout="torch", source="torchvision")
+        assign_tensors(model, _torchvision_model(name)[1], key_map, layout="torch", source="torchvision")
     else:
         for variable in model.weights:
             variable.assign(seeded_tensor(variable.path, variable.shape, channels_last=True))
@@ -407,11 +406,10 @@ def _with_scores(model: Any, exported: Predictor) -> Any:
     return keras.Model(model.inputs[0], activation(model.outputs[0]))
 
 
-def _torchvision_model(name: str) -> tuple[Any, dict[str, np.ndarray]]:
-    """torchvision's counterpart of a model of the catalogue, seeded, and its tensors by torchvision's names."""
+def _torchvision_recorded(name: str) -> Any:
+    """How torchvision's counterpart of a model of the catalogue is made: `kapps.weights.key_map.Recorded`."""
     # Triton, torch's compiler for GPUs, and TensorFlow each bring an LLVM; both in one process crash it.
     sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # torch takes it for not installed
-    import torch
     import torchvision
 
     from kapps.weights.key_map import family
@@ -424,7 +422,15 @@ def _torchvision_model(name: str) -> tuple[Any, dict[str, np.ndarray]]:
     if name not in relatives:
         instead = f", or measure {', '.join(relatives)}" if relatives else ""
         raise RecipeError(f"torchvision has no classifier like {name!r}: leave it out of --against{instead}")
-    recorded = relatives[name]
+    return relatives[name]
+
+
+def _torchvision_model(name: str) -> tuple[Any, dict[str, np.ndarray]]:
+    """torchvision's counterpart of a model of the catalogue, seeded, and its tensors by torchvision's names."""
+    recorded = _torchvision_recorded(name)
+    import torch
+    import torchvision
+
     reference = getattr(torchvision.models, recorded.builder)(**{"weights": None, **recorded.arguments}).eval()
     tensors = {
         key: seeded_tensor(key, tensor.shape)

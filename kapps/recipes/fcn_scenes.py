@@ -1,10 +1,10 @@
 """A small FCN on generated scenes, alone and with a dense CRF behind it.
 
-    kapps train fcn_scenes --seeds 3
+    kapps train fcn_scenes --seeds 5
 
 Data: built in; 64x64 scenes of one to five shapes and digits on textured backgrounds, 18 classes or background a pixel:
 6,000 to train on, 200 to show progress, 1,000 to test. Both cases of a seed train the same network: the CRF acts only
-when it answers.
+when it answers. Its reach, contrast and weights were chosen on the validation scenes.
 """
 
 from kapps.data.preprocessing import Preprocessing

@@ -209,7 +209,7 @@ def _precision(mixed: bool | str):
     policy, options = keras.config.dtype_policy(), tf.config.optimizer.get_experimental_options()
     if mixed == "bfloat16":
         # A rewrite of the graph instead of Keras' policy: normalisation and sums stay float32, and without the
-        # processor's instructions TensorFlow leaves the graph alone, where the policy would run several times slower.
+        # processor's instructions TensorFlow leaves the graph alone, where the policy would have numbers converted.
         tf.config.optimizer.set_experimental_options({_BFLOAT16: True})
     elif mixed:
         keras.config.set_dtype_policy("mixed_float16")
