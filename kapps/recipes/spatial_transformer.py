@@ -15,6 +15,10 @@ RECIPE = Study(
     title="Spatial transformer (CNN on distorted MNIST, 6 epochs)",
     question="What does a network gain that may turn, scale and shift its input before it looks?",
     claim="With the transformer the error falls by about a third (0.8 % to 0.5 %).",
+    finding=(
+        "Holds, and by more in so short a time: with the transformer 1.6 % of the digits are wrong, without it 5.4 %, "
+        "and the worst of five seeds with it is far ahead of the best without. An epoch takes three times as long."
+    ),
     base=Recipe(
         title="CNN 9x9-7x7 on distorted MNIST",
         model=ModelSpec("st_cnn"),
