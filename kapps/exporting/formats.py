@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,9 @@ _PACKAGES = {
     "openvino": ("openvino",),
     "litert": ("ai_edge_litert",),
 }
+
+# From so many weights on tf2onnx keeps no copies of the graph to go back to; in float32 each would hold 128 MB.
+_MANY_WEIGHTS = 2**25
 
 # Rounding moves the scores by less than this many of their standard deviations; anything more is a fault.
 _BAR = 1e-3
@@ -129,7 +133,7 @@ def write_network(
     """
     model = inside or network
     try:
-        with _quiet():
+        with _quiet(), _in_place(network) if name == "onnx" else contextlib.nullcontext():
             network.export(str(file), format=name, verbose=False, input_signature=list(signature))
         return ask()
     except OSError:
@@ -166,3 +170,31 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _in_place(network: keras.Model) -> Iterator[None]:
+    """Let tf2onnx simplify the graph of a large network in place, and write its nodes once.
+
+    It copies the graph before each of some thirty steps, so that one that fails can be left out, and writes all nodes
+    anew behind it, whose protocol buffers keep every former version: VGG-16 would need 25 GB.
+    """
+    variable = "TF2ONNX_CATCH_ERRORS"
+    if network.count_params() < _MANY_WEIGHTS or variable in os.environ:
+        yield
+        return
+    from tf2onnx.graph import Graph
+
+    update = Graph.update_proto
+
+    def update_at_the_end(graph: Graph, *storage: Any) -> None:
+        if storage:  # the last call alone says where to put large tensors, if only nowhere
+            update(graph, *storage)
+
+    os.environ[variable] = "FALSE"
+    Graph.update_proto = update_at_the_end
+    try:
+        yield
+    finally:
+        Graph.update_proto = update
+        del os.environ[variable]

@@ -7,6 +7,7 @@ weights the runtime can put them once into the layout that its kernels want, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,21 @@ def _folded_weights(layer: keras.Layer, norm: keras.layers.BatchNormalization) -
     else:  # [..., out]; of a separable convolution the pointwise kernel is the last
         kernels[-1] = kernels[-1] * scale
     return [*(kernel.astype("float32") for kernel in kernels), shift.astype("float32")]
+
+
+# Numbers from which on a matrix stays a variable: 64 MB in float32.
+_LARGE = 2**24
+
+
+def better_kept(model: keras.Model) -> list[keras.Variable]:
+    """The weights that are no faster as constants: large matrices, as of VGG's first full connections.
+
+    TensorFlow lays out a constant matrix once, for the size of the first batch, and anew at every call with another: a
+    variable is taken as it lies. Besides, a graph of constants is held in memory many times over while it is written.
+    """
+    return [
+        variable for variable in model.variables if len(variable.shape) == 2 and math.prod(variable.shape) >= _LARGE
+    ]
 
 
 def freeze(function: Any) -> Callable[..., Any]:

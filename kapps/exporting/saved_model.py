@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import io
 import logging
 import platform
@@ -150,24 +151,11 @@ def export(
     )
     encoded = _check_samples(samples) if samples else _made_up_samples(preprocessing)
     folded, count = optimise.fold_batch_normalisation(model) if optimize else (model, 0)
-    network = _network(folded, activation or "linear", features)
     optimization: dict[str, Any] = {}
-    if optimize:
-        network, moved = _frozen(network, _network(model, activation or "linear", features), probes)
-        optimization = {"folded_batch_normalisations": count, "frozen": True, "difference": moved}
-    module, signatures = _graph(network, preprocessing, kind, bool(features))
-    # A frozen network has none; its model's would be written beside the constants.
-    module.weights = [] if optimize else [variable.value for variable in model.variables]
-    try:
-        images = signatures["preprocess"](image_bytes=tf.constant(encoded))["image"].numpy()
-    except tf.errors.InvalidArgumentError:
-        raise RecipeError("the samples cannot be decoded: expected whole PNG, JPEG, GIF or BMP images") from None
 
     with staged_version(path, version, overwrite=overwrite) as staged:
+        # The other formats first: each way holds several copies of the weights, and what this one held is then gone.
         with quiet(), as_os_errors():
-            tf.saved_model.save(module, str(staged.folder), signatures=signatures)
-            _bare(model).save(staged.folder / KERAS_FILE)
-            warmup.write_warmup(staged.folder, path.name, _warmup_requests(encoded, images))
             engines = write_formats(
                 folded,
                 staged.folder,
@@ -178,7 +166,27 @@ def export(
             )
         if quantize is not None:
             engines[ENGINE] = write_int8(staged.folder, quantize, shape=shape, classes=len(kind.labels))
-        _check_round_trip(staged.folder, signatures["serving_tensors"], probes, kind.numbers)
+        gc.collect()  # functions and graphs refer to each other
+        network, kept = _network(folded, activation or "linear", features), optimise.better_kept(folded)
+        if optimize:
+            network, moved = _frozen(network, _network(model, activation or "linear", features), probes, kept)
+            optimization = {"folded_batch_normalisations": count, "frozen": True, "difference": moved}
+        module, signatures = _graph(network, preprocessing, kind, bool(features))
+        # Of a frozen network those that are left; its model's would be written beside the constants.
+        module.weights = [variable.value for variable in (kept if optimize else model.variables)]
+        try:
+            images = signatures["preprocess"](image_bytes=tf.constant(encoded))["image"].numpy()
+        except tf.errors.InvalidArgumentError:
+            raise RecipeError("the samples cannot be decoded: expected whole PNG, JPEG, GIF or BMP images") from None
+        with quiet(), as_os_errors():
+            tf.saved_model.save(module, str(staged.folder), signatures=signatures)
+            _bare(model).save(staged.folder / KERAS_FILE)
+            warmup.write_warmup(staged.folder, path.name, _warmup_requests(encoded, images))
+        expected = signatures["serving_tensors"](image=tf.constant(probes))[kind.numbers].numpy()
+        in_words = {name: described(function) for name, function in signatures.items()}
+        del network, module, signatures  # gone before the same is loaded: a frozen graph is held several times over
+        gc.collect()
+        _check_round_trip(staged.folder, probes, kind.numbers, expected)
         written = Card(
             name=path.name,
             version=staged.version,
@@ -195,7 +203,7 @@ def export(
                 "shape": list(shape),
                 "dtype": "float32",
             },
-            signatures={name: described(function) for name, function in signatures.items()},
+            signatures=in_words,
             features=tuple(features),
             optimization=optimization,
             engines=engines,
@@ -245,19 +253,30 @@ def _network(model: keras.Model, activation: str, features: Sequence[str]) -> Ne
     return network
 
 
-def _frozen(network: Network, plain: Network, probes: np.ndarray) -> tuple[Network, float]:
-    """The network with constants for weights, as one function, so that they are stored once; and how far its outputs
-    are from the plain network's.
+def _frozen(
+    network: Network, plain: Network, probes: np.ndarray, kept: Sequence[keras.Variable]
+) -> tuple[Network, float]:
+    """The network with constants for all weights but `kept`, as one function, so that they are stored once; and how far
+    its outputs are from the plain network's.
 
     Raises:
         SavedModelError: they are not the plain network's.
     """
-    specification = tf.TensorSpec([None, *probes.shape[1:]], tf.float32)
 
-    def concrete(function: Network) -> Any:
-        return tf.function(function, autograph=False).get_concrete_function(specification)
+    def taking(image: tf.Tensor, *values: tf.Tensor) -> dict[str, Any]:
+        with keras.StatelessScope(list(zip(kept, values, strict=True))):
+            return network(image)
 
-    frozen = optimise.freeze(concrete(network))
+    def concrete(function: Callable[..., Any], *more: keras.Variable) -> Any:
+        image = tf.TensorSpec([None, *probes.shape[1:]], tf.float32)
+        specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable in more]
+        return tf.function(function, autograph=False).get_concrete_function(image, *specs)
+
+    constant = optimise.freeze(concrete(taking, *kept))
+
+    def frozen(image: tf.Tensor) -> dict[str, Any]:
+        return constant(image, *map(tf.convert_to_tensor, kept))
+
     answers, expected = (tf.nest.flatten(each(tf.constant(probes))) for each in (frozen, concrete(plain)))
     moved = max(map(optimise.distance, answers, expected))
     if not moved < _OPTIMISED_BAR:
@@ -468,8 +487,7 @@ def _warmup_requests(encoded: Sequence[bytes], images: np.ndarray) -> list[tuple
     return requests
 
 
-def _check_round_trip(folder: Path, function: Callable[..., Any], probes: np.ndarray, output: str) -> None:
-    expected = function(image=tf.constant(probes))[output].numpy()
+def _check_round_trip(folder: Path, probes: np.ndarray, output: str, expected: np.ndarray) -> None:
     loaded = tf.saved_model.load(str(folder))
     got = loaded.signatures["serving_tensors"](image=tf.constant(probes))[output].numpy()
     difference = np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30)

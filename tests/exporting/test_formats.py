@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import keras
@@ -117,6 +118,28 @@ class Off:
 
     def network(self, image):
         return np.tile([0.34, 0.33, 0.33], (len(image), 1))
+
+
+@pytest.mark.skipif(not engines.is_installed("tf2onnx"), reason="needs the extra: pip install 'kapps[onnx]'")
+def test_a_large_network_is_written_as_onnx_in_place(classifier, exporting, tmp_path, monkeypatch):
+    from tf2onnx.graph import Graph, Node
+
+    written: list[str] = []
+    update, update_node = Graph.update_proto, Node.update_proto
+    monkeypatch.setattr(Node, "update_proto", lambda node, *rest: (written.append(node.name), update_node(node, *rest)))
+    exporting("onnx")
+    usual = len(written)
+    written.clear()
+    monkeypatch.setattr(formats, "_MANY_WEIGHTS", 0)
+    monkeypatch.delenv("TF2ONNX_CATCH_ERRORS", raising=False)
+    path = exporting("onnx")
+
+    assert len(written) == len(set(written)) < usual / 5  # each node once, not once a step
+    image = seeded_image((2, 8, 9, 3))
+    answers = kapps.load(path, engine="onnx").predict_tensors(image)
+    np.testing.assert_allclose(answers, scores_of(classifier, image), atol=1e-6)
+    assert Graph.update_proto is update
+    assert "TF2ONNX_CATCH_ERRORS" not in os.environ
 
 
 def test_scores_that_are_off_are_refused(exporting, tmp_path, monkeypatch):
