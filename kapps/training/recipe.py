@@ -295,6 +295,8 @@ class LearnerRecipe:
     def __post_init__(self) -> None:
         if self.data.augment is not None:
             raise RecipeError("data.augment is not for learners without labels: leave it out")
+        if "seed" in self.learner.config:
+            raise RecipeError("learner.config.seed is the recipe's own seed: give it there")
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -60,6 +60,19 @@ def test_the_learner_is_in_the_run_and_in_the_export(run):
     assert predictor.card.metrics
 
 
+def test_another_seed_learns_otherwise(run, tmp_path):
+    def components(seed):
+        short = kapps.train(TINY, out=tmp_path / str(seed), seed=seed, changes={"epochs": 1}, progress=False)
+        return load_learner(short.folder / "model.keras").components_
+
+    assert np.abs(components(0) - components(1)).max() > 1e-3
+
+
+def test_every_learner_takes_the_recipes_seed():
+    for name in kapps.list_learners():
+        assert kapps.create_learner(name, config={"seed": 7}).config.seed == 7
+
+
 def test_a_file_without_a_learner(run, tmp_path):
     kapps.create_model("perceptron").save(tmp_path / "other.keras")
     with pytest.raises(WeightsError, match="what learned without labels"):
@@ -81,4 +94,6 @@ def test_what_a_recipe_cannot_have(tmp_path):
         kapps.train(TINY, out=tmp_path / "a", changes={"learner.config": {"hiden": 3}}, progress=False)
     with pytest.raises(DataError, match="0 to 1"):
         kapps.train(TINY, out=tmp_path / "b", changes={"data.preprocessing.mean": [0.5]}, progress=False)
+    with pytest.raises(RecipeError, match="give it there"):
+        kapps.train(TINY, out=tmp_path / "d", changes={"learner.config": {"seed": 3}}, progress=False)
     assert not (tmp_path / "a").exists()

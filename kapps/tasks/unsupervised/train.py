@@ -64,7 +64,9 @@ def _train(
     test_images, test_labels, _, licence = read(spec, spec.test, data_dir)
     steps = spec.preprocessing
     learner = create_learner(
-        recipe.learner.name, data_shape=(*steps.size, steps.channels), config=recipe.learner.config
+        recipe.learner.name,
+        data_shape=(*steps.size, steps.channels),
+        config={**recipe.learner.config, "seed": recipe.seed},  # learners draw from their own, not from Keras' seed
     )
     begin(folder, recipe, learner)  # not before data and model are known to be right
     rows = _Rows(recipe.title if progress else None)
