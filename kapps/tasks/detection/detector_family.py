@@ -107,7 +107,7 @@ class Plan:
     test: int = 100
     trunk_scenes: int = 1500
     views: int = 3
-    trunk_epochs: int = 2
+    trunk_epochs: int = 6
     tuning_steps: int = 60
     fast_epochs: int = 6
     faster_epochs: int = 7
