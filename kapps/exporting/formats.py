@@ -176,8 +176,8 @@ def _quiet() -> Iterator[None]:
 def _in_place(network: keras.Model) -> Iterator[None]:
     """Let tf2onnx simplify the graph of a large network in place, and write its nodes once.
 
-    It copies the graph before each of some thirty steps, so that one that fails can be left out, and writes all nodes
-    anew behind it, whose protocol buffers keep every former version: VGG-16 would need 25 GB.
+    It copies the graph before each of its many steps, so that one that fails can be left out, and writes all nodes anew
+    behind it, whose protocol buffers keep every former version: VGG-16 would not fit into 24 GB.
     """
     variable = "TF2ONNX_CATCH_ERRORS"
     if network.count_params() < _MANY_WEIGHTS or variable in os.environ:

@@ -4,8 +4,8 @@
 
 Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random; the recorded figure is of slightly lossy copies,
 which had been JPEG files. Three columns of the narrow form (20 layers, 2.1 million weights), with Muon and without
-dropout for the few epochs, but with drop-path, so that each column answers alone, too; in bfloat16
-where the processor can.
+dropout for the few epochs, but with drop-path, so that each column answers alone, too; in
+bfloat16 where the processor has it.
 Reference: Larsson, Maire, Shakhnarovich 2017, table 1: 4.60 % error (95.40 %) with the wide form and 400 epochs.
 """
 

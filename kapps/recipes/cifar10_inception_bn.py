@@ -3,8 +3,7 @@
     kapps train cifar10_inception_bn --data-dir DIR
 
 Data: CIFAR-10 in TFDS' form under DIR, mirrored and shifted at random; the recorded figure is of slightly lossy copies,
-which had been JPEG files. Muon learns instead of SGD, for the few epochs, in bfloat16
-where the processor can.
+which had been JPEG files. Muon learns instead of SGD, for the few epochs, in bfloat16 where the processor has it.
 Reference: Zhang et al. 2017, table 1: 89.05 % with random pieces and weight decay.
 """
 

@@ -60,7 +60,7 @@ def test_the_learner_is_in_the_run_and_in_the_export(run):
     assert predictor.card.metrics
 
 
-def test_another_seed_learns_otherwise(run, tmp_path):
+def test_another_seed_learns_otherwise(tmp_path):
     def components(seed):
         short = kapps.train(TINY, out=tmp_path / str(seed), seed=seed, changes={"epochs": 1}, progress=False)
         return load_learner(short.folder / "model.keras").components_

@@ -121,7 +121,7 @@ class Off:
 
 
 @pytest.mark.skipif(not engines.is_installed("tf2onnx"), reason="needs the extra: pip install 'kapps[onnx]'")
-def test_a_large_network_is_written_as_onnx_in_place(classifier, exporting, tmp_path, monkeypatch):
+def test_a_large_network_is_written_as_onnx_in_place(classifier, exporting, monkeypatch):
     from tf2onnx.graph import Graph, Node
 
     written: list[str] = []
