@@ -14,6 +14,7 @@ A run folder holds
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kapps.create import create_model
+from kapps.create import create_model, load_keras
 from kapps.data import load
 from kapps.data.dataset import Dataset
 from kapps.errors import RecipeError
@@ -76,7 +77,51 @@ def train(
         return _train(loaded, folder, data_dir=data_dir, resume=resume, progress=progress)
 
 
-def _train(recipe: Recipe, folder: Path, *, data_dir: str | Path | None, resume: bool, progress: bool) -> Run:
+def answer(
+    recipe: Recipe, trained: Path, *, out: Path, data_dir: str | Path | None = None, resume: bool = True
+) -> Run[Recipe]:
+    """Measure the network of a recipe with the weights that another run learned: for recipes that differ only in how
+    the network answers. The run folder is as if it had been trained; its log and its seconds are the other's.
+
+    Args:
+        trained: the folder of a finished run.
+        out: the folder of this one.
+
+    Raises:
+        RecipeError: `out` holds a run of another recipe, or the layers of the two networks differ in their weights.
+        OutputError: `out` holds other things or cannot be written.
+    """
+    with errors_as_one_line(out):
+        finished = look_into(out, recipe, resume=resume)
+        if finished is not None:
+            return finished
+        test = _open(recipe.data.name, recipe.data.test, data_dir)
+        with _precision(recipe.mixed_precision):
+            model = make_model(recipe, test)
+        _take_weights(model, load_keras(trained / "model.keras"), trained)
+        begin(out, recipe, model)
+        shutil.copyfile(trained / "log.csv", out / "log.csv")
+        return _finish(model, recipe, test, watch.read_log(out / "log.csv"), out)
+
+
+def _take_weights(model: keras.Model, trained: keras.Model, folder: Path) -> None:
+    """Those of every layer by its name. A layer that never learns, as a CRF behind the network, need not be there."""
+    given = {layer.name: layer.get_weights() for layer in trained.layers if layer.weights}
+    for layer in model.layers:
+        if layer.trainable_weights or layer.name in given:
+            weights = given.pop(layer.name, [])
+            expected, got = [tuple(weight.shape) for weight in layer.weights], [weight.shape for weight in weights]
+            if expected != got:
+                raise RecipeError(
+                    f"layer {layer.name!r} has weights of shapes {expected}, in {folder} {got}: give the run of a "
+                    "recipe that trains the same network"
+                )
+            layer.set_weights(weights)
+    if given:
+        raise RecipeError(f"{folder} has weights for {sorted(given)}, which this recipe's network has no layers for")
+
+
+def _train(recipe: Recipe, folder: Path, *, data_dir: str | Path | None, resume: bool, progress: bool) -> Run[Recipe]:
     finished = look_into(folder, recipe, resume=resume)
     if finished is not None:
         return finished
@@ -105,6 +150,13 @@ def _train(recipe: Recipe, folder: Path, *, data_dir: str | Path | None, resume:
             swap_ema=recipe.optimizer.ema is not None,
             progress=progress,
         )
+    return _finish(model, recipe, test, rows, folder)
+
+
+def _finish(
+    model: keras.Model, recipe: Recipe, test: Dataset, rows: list[dict[str, float]], folder: Path
+) -> Run[Recipe]:
+    """Measure, and write what a finished run's folder holds."""
     metrics = _measure(model, recipe, test, rows)
     with watch.written_whole(folder / "model.keras") as part:
         model.save(part)
@@ -146,10 +198,13 @@ def _measure(model: keras.Model, recipe: Recipe, test: Dataset, rows: list[dict[
 
 
 def _datasets(spec: DataSpec, data_dir: str | Path | None) -> tuple[Dataset, Dataset | None, Dataset]:
+    validation = _open(spec.name, spec.validation, data_dir) if spec.validation else None
+    return _open(spec.name, spec.train, data_dir), validation, _open(spec.name, spec.test, data_dir)
+
+
+def _open(name: str, split: str, data_dir: str | Path | None) -> Dataset:
     # A folder or file may change between two runs; prepared and built-in sets do not, and decoding one costs seconds.
-    opened = load if Path(spec.name).exists() else _load_once
-    validation = opened(spec.name, spec.validation, data_dir=data_dir) if spec.validation else None
-    return opened(spec.name, spec.train, data_dir=data_dir), validation, opened(spec.name, spec.test, data_dir=data_dir)
+    return (load if Path(name).exists() else _load_once)(name, split, data_dir=data_dir)
 
 
 # Three splits are what one run holds in memory anyway; the next run of a series finds them decoded.

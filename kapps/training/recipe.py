@@ -305,6 +305,8 @@ class Study:
 
     Attributes:
         cases: label -> {path of the field: value}, e.g. `{"Adam": {"optimizer.name": "adam"}}`.
+        trained_as: case -> the case whose trained weights it takes, because the two differ only in how the network
+            answers; it is measured, not trained.
         question: what the study asks.
         claim: what the lectures (or the paper) say, to be held against the measurement.
         finding: what the measurement says of the claim, once it was made.
@@ -316,6 +318,15 @@ class Study:
     question: str
     claim: str = ""
     finding: str = ""
+    trained_as: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        trained = self.cases.keys() - self.trained_as.keys()
+        if not (self.trained_as.keys() <= self.cases.keys() and trained.issuperset(self.trained_as.values())):
+            raise RecipeError(
+                f"trained_as names for a case another one that is trained: expected of {sorted(self.cases)}, "
+                f"got {self.trained_as}"
+            )
 
     def recipe(self, label: str) -> Recipe:
         """The recipe of one case."""

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -73,12 +74,18 @@ def run_seeds(
     cases: dict[str, Any] = (
         {label: recipe.recipe(label) for label in recipe.cases} if isinstance(recipe, Study) else {"": recipe}
     )
+    trained_as = recipe.trained_as if isinstance(recipe, Study) else {}
     plan = [
-        (change(case, {**(changes or {}), "seed": seed}), folder / slug(label) / f"seed{seed}")
+        _Planned(
+            change(case, {**(changes or {}), "seed": seed}),
+            folder / slug(label) / f"seed{seed}",
+            folder / slug(trained_as[label]) / f"seed{seed}" if label in trained_as else None,
+        )
         for label, case in cases.items()
         for seed in seeds
     ]
-    _run_all(plan, train, data_dir=data_dir, resume=resume, jobs=jobs, report=report)
+    for some in ([run for run in plan if not run.trained], [run for run in plan if run.trained]):
+        _run_all(some, train, data_dir=data_dir, resume=resume, jobs=jobs, report=report)
     by_case = {label: [_read_run(folder / slug(label) / f"seed{seed}") for seed in seeds] for label in cases}
     results = _sum_up(name, recipe, seeds, by_case, jobs=jobs, changed=bool(changes))
     beside = recipe_module_file(name) if record else None
@@ -103,8 +110,21 @@ def write_results(
         plot(picture)
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A run of a series.
+
+    Attributes:
+        trained: the folder of the run whose weights it takes; None = it trains its own.
+    """
+
+    recipe: Recipe | DetectionRecipe | LearnerRecipe
+    folder: Path
+    trained: Path | None
+
+
 def _run_all(
-    plan: Sequence[tuple[Recipe | DetectionRecipe | LearnerRecipe, Path]],
+    plan: Sequence[_Planned],
     train: Callable[..., Any],
     *,
     data_dir: str | Path | None,
@@ -114,11 +134,11 @@ def _run_all(
 ) -> None:
     """Run every planned run, `jobs` of them at a time, each worker with its share of the cores."""
     waiting = []
-    for recipe, folder in plan:
-        if resume and (folder / "metrics.json").exists() and _same_recipe(folder, recipe):
-            report(_line(folder))
+    for run in plan:
+        if resume and (run.folder / "metrics.json").exists() and _same_recipe(run.folder, run.recipe):
+            report(_line(run.folder))
         else:
-            waiting.append((train, to_dict(recipe), folder, data_dir, resume))
+            waiting.append((train, to_dict(run.recipe), run.folder, run.trained, data_dir, resume))
     for done in in_processes(_run, waiting, jobs=jobs):
         report(_line(done))
 
@@ -155,11 +175,19 @@ def _start_worker(threads: int) -> None:
 
 
 def _run(
-    train: Callable[..., Any], recipe: dict[str, Any], folder: Path, data_dir: str | Path | None, resume: bool
+    train: Callable[..., Any],
+    recipe: dict[str, Any],
+    folder: Path,
+    trained: Path | None,
+    data_dir: str | Path | None,
+    resume: bool,
 ) -> Path:
     """One run in a worker."""
     keras.backend.clear_session()  # the graphs of the worker's run before
     try:
+        if trained is not None:
+            fit.answer(from_dict(recipe), trained, out=folder, data_dir=data_dir, resume=resume)
+            return folder
         train(from_dict(recipe), out=folder, data_dir=data_dir, resume=resume, progress=False)
     except KappsError as error:
         raise TrainingError(f"the run in {folder} failed: {error}") from None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import statistics
 
+import numpy as np
+import pydantic
 import pytest
 
 import kapps.recipes
-from kapps.errors import TrainingError
-from kapps.training.recipe import LearnerRecipe, load_recipe
-from kapps.training.study import bar_of, run_seeds
+from kapps.create import load_keras
+from kapps.errors import RecipeError, TrainingError
+from kapps.training import fit
+from kapps.training.recipe import LearnerRecipe, Study, change, load_recipe
+from kapps.training.study import bar_of, run_seeds, slug
 
 STUDY = '''
 """A study for the tests."""
@@ -35,14 +39,16 @@ RECIPE = Study(
     cases={
         "slow": {"optimizer.learning_rate": 1e-5},
         "fast": {"optimizer": OptimizerSpec("adam", learning_rate=1e-2)},
+        "as fast": {"model.config.activation": "tanh"},
     },
+    trained_as={"as fast": "fast"},
 )
 '''
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The results of a study of two cases and two seeds, run by two workers."""
+    """The results of a study of three cases, two of them trained, and two seeds, run by two workers."""
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "two_rates.py").write_text(STUDY)
     kapps.recipes.__path__.append(str(folder))
@@ -61,19 +67,51 @@ def study(tmp_path_factory):
 def test_every_case_is_summed_up_by_median_and_range(study):
     out, results, lines = study
     assert results["kind"] == "study"
-    assert [case["label"] for case in results["cases"]] == ["slow", "fast"]
+    assert [case["label"] for case in results["cases"]] == ["slow", "fast", "as fast"]
     for case in results["cases"]:
         measured = [
-            json.loads((out / case["label"] / f"seed{seed}" / "metrics.json").read_text())["test"]["accuracy"]
+            json.loads((out / slug(case["label"]) / f"seed{seed}" / "metrics.json").read_text())["test"]["accuracy"]
             for seed in (0, 1)
         ]
         assert case["values"] == measured
         assert case["median"] == statistics.median(measured)
         assert (case["min"], case["max"]) == (min(measured), max(measured))
-    slow, fast = results["cases"]
+    slow, fast, _ = results["cases"]
     assert fast["median"] > slow["median"] + 0.3
-    assert len(lines) == 4
+    assert len(lines) == 6
     assert all("test accuracy" in line for line in lines)
+
+
+def test_a_case_takes_the_weights_that_another_one_learned(study):
+    """With another activation the same weights give other answers."""
+    out, results, _ = study
+    fast, as_fast = results["cases"][1:]
+    assert as_fast["values"] != fast["values"]
+    for seed in ("seed0", "seed1"):
+        learned, taken = (load_keras(out / case / seed / "model.keras") for case in ("fast", "as_fast"))
+        for mine, other in zip(taken.get_weights(), learned.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, other)
+        assert (out / "as_fast" / seed / "log.csv").read_text() == (out / "fast" / seed / "log.csv").read_text()
+
+
+def test_a_network_of_other_layers_cannot_take_the_weights(study, tmp_path):
+    out, _, _ = study
+    recipe = load_recipe(out / "fast" / "seed0" / "recipe.json")
+    wider = change(recipe, {"model.config.hidden": (17,)})
+    with pytest.raises(RecipeError, match=r"^layer 'hidden1' has weights of shapes \[\(64, 17\), .* same network$"):
+        fit.answer(wider, out / "fast" / "seed0", out=tmp_path / "wider")
+    shallower = change(recipe, {"model.config.hidden": ()})
+    with pytest.raises(RecipeError, match=r"^layer 'predictions' has weights|^.* has weights for \['hidden1'\]"):
+        fit.answer(shallower, out / "fast" / "seed0", out=tmp_path / "shallower")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("trained_as", [{"a": "c"}, {"c": "a"}, {"a": "b", "b": "a"}, {"a": "a"}])
+def test_a_case_whose_weights_come_from_nowhere_is_refused(study, trained_as):
+    out, _, _ = study
+    base = load_recipe(out / "fast" / "seed0" / "recipe.json")
+    with pytest.raises(pydantic.ValidationError, match="trained_as names for a case another one that is trained"):
+        Study(title="", question="", base=base, cases={"a": {}, "b": {}}, trained_as=trained_as)
 
 
 def test_results_are_written_as_json_and_png(study):

@@ -14,11 +14,14 @@ from kapps.data import load
 def digits(split: str, count: int | None, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """The first digits of a split, float32 [count, 28, 28, 1] from 0 to 1, and their labels; None = all of them.
 
-    They are read once in a process: not to be changed.
+    They are read once in a process, and cannot be written to: the next run takes the same arrays.
 
     Raises:
         DataError: MNIST is not prepared under `data_dir`.
     """
     data = load("mnist", split if count is None else f"{split}[:{count}]", data_dir=data_dir)
     images, labels = next(iter(data.batches(data.num_examples or 1).as_numpy_iterator()))
-    return images / np.float32(255), labels
+    images = images / np.float32(255)
+    for array in (images, labels):
+        array.setflags(write=False)
+    return images, labels

@@ -61,7 +61,8 @@ def measure(
     """
     (images, labels), (test_images, test_labels) = train, test
     if case == PIXELS:
-        accuracy, penalty = logistic_regression(images, labels, test_images, test_labels, classifier_epochs, report)
+        pixels, test_pixels = images.copy(), test_images.copy()  # the caller's are not standardised
+        accuracy, penalty = logistic_regression(pixels, labels, test_pixels, test_labels, classifier_epochs, report)
         return {"value": accuracy, "parts": {"L2 penalty": penalty}}
     rbm = RBM(images.shape[1:], RBMConfig(hidden=hidden, learning_rate=LEARNING_RATE, seed=seed))
     falling = keras.callbacks.LearningRateScheduler(lambda epoch: LEARNING_RATE * (1 - epoch / epochs))
