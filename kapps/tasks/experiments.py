@@ -71,6 +71,8 @@ class Experiment:
         data: what is measured on, in words.
         sizes: the points of an x-axis, rising; each case is then run with each of them.
         size_name: what they count, e.g. `"images a class"`.
+        plot: `plot(results, path)` draws the picture of a series, a PNG, from what `run` returned for every case, a
+            list over the seeds; None = the values and their range.
     """
 
     title: str
@@ -83,6 +85,7 @@ class Experiment:
     data: str
     sizes: tuple[int, ...] = ()
     size_name: str = ""
+    plot: Callable[[Mapping[str, Sequence[Mapping[str, Any]]], Path], None] | None = None
 
 
 def load_experiment(name: str) -> Experiment:
@@ -258,6 +261,9 @@ def _plot(
 ) -> None:
     from kapps.training.plots import plot_by_size, plot_ranges
 
+    if experiment.plot is not None:
+        experiment.plot({case: some for (case, _), some in measured.items()}, path)
+        return
     values = {cell: [run["value"] for run in some] for cell, some in measured.items()}
     if not experiment.sizes:
         finals = {case: some for (case, _), some in values.items()}

@@ -5,16 +5,12 @@
 Six hidden layers of 300 units on MNIST: sigmoid units as they are; after greedy learning as denoising autoencoders;
 with batch normalisation before the sigmoid; and ReLU instead. All learn with the same gradient descent with momentum,
 as many epochs. Each run keeps the norm of the loss' gradient by every layer's weights, over the same 500 training
-digits, before the first step and after every epoch. A run takes up to three minutes on two cores.
-
-The picture of a whole series:
-
-    plot_gradients(read_runs(Path("runs/deep_sigmoid")), Path("gradients.png"))
+digits, before the first step and after every epoch: the picture shows them. A run takes up to three minutes on two
+cores.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +26,6 @@ from kapps.tasks.experiments import Experiment
 from kapps.tasks.unsupervised.mnist import digits
 from kapps.training.callbacks import written_whole
 from kapps.training.plots import COLOURS, INK
-from kapps.training.study import slug
 
 CASES = ("sigmoid", "sigmoid, pre-trained", "sigmoid, batch norm", "ReLU")
 
@@ -153,18 +148,6 @@ class _Watch(keras.callbacks.Callback):
         self.report(f"epoch {epoch + 1}: accuracy {self.accuracies[-1]:.4f}, gradients {norms}")
 
 
-def read_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the runs of a series kept, case -> runs, for `plot_gradients`; cases without any are left out."""
-    found = {
-        case: [
-            json.loads(path.read_text(encoding="utf-8"))
-            for path in sorted((folder / slug(case)).glob("seed*/result.json"))
-        ]
-        for case in CASES
-    }
-    return {case: runs for case, runs in found.items() if runs}
-
-
 def plot_gradients(results: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     """Gradients by layer at the start, and of the first layer by epoch: the median, and the range over the seeds.
 
@@ -208,4 +191,5 @@ EXPERIMENT = Experiment(
     cases=CASES,
     run=run,
     data="mnist",
+    plot=plot_gradients,
 )

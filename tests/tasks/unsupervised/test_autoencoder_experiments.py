@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kapps.data.digits import digit_images
+from kapps.tasks import experiments
 from kapps.tasks.unsupervised import deep_sigmoid, stacked_denoising
-from kapps.training.run_folder import write_json
 from kapps.training.study import slug
 
 
@@ -47,14 +47,13 @@ def test_a_run_of_stacked_denoising_says_what_it_measured(case, tmp_path):
 
 @pytest.fixture(scope="module")
 def deep_runs(tmp_path_factory):
-    """A series in two cases, as the runner keeps it: (folder, case -> result). No layer learns without labels."""
+    """A series in two cases: (folder, case -> result). No layer learns without labels."""
     folder, results = tmp_path_factory.mktemp("deep"), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deep_sigmoid, "digits", scans)
         for case in ("sigmoid", "sigmoid, pre-trained"):
             place = folder / slug(case) / "seed0"
             results[case], _ = small(deep_sigmoid, case, place, hidden=(20,) * 3, layer_epochs=0)
-            write_json(place / "result.json", results[case])
     return folder, results
 
 
@@ -71,12 +70,13 @@ def test_a_run_of_deep_sigmoid_keeps_the_gradients_of_every_layer(deep_runs):
     assert results["sigmoid"]["parts"]["first hidden gradient over last, at the start"] == pytest.approx(first / last)
 
 
-def test_a_series_is_drawn_from_its_folder(deep_runs, tmp_path):
-    folder, results = deep_runs
-    found = deep_sigmoid.read_runs(folder)
-    assert found == {case: [result] for case, result in results.items()}
-    deep_sigmoid.plot_gradients(found, tmp_path / "all.png")
-    assert (tmp_path / "all.png").read_bytes()[:4] == b"\x89PNG"
+def test_the_picture_of_a_series_is_that_of_its_gradients(deep_runs, tmp_path):
+    _, results = deep_runs
+    measured = {(case, None): [result] for case, result in results.items()}
+    experiments._plot(deep_sigmoid.EXPERIMENT, measured, tmp_path / "series.png")
+    assert (tmp_path / "series.png").read_bytes()[:4] == b"\x89PNG"
+    deep_sigmoid.plot_gradients({case: [result] for case, result in results.items()}, tmp_path / "gradients.png")
+    assert (tmp_path / "series.png").read_bytes() == (tmp_path / "gradients.png").read_bytes()
 
 
 @pytest.mark.parametrize("case", ["sigmoid, batch norm", "ReLU"])
