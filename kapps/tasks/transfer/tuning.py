@@ -85,7 +85,7 @@ def fine_tune(
         patience: a phase ends after so many epochs without a lower validation loss than its lowest; None = never.
         seed: of order and distortions.
         batch_norm: see `kapps.training.fine_tuning.unfreeze`.
-        progress: called with (steps done, steps in all).
+        progress: called with (steps done, steps in all); their ratio never falls.
         watch: called with the row of every epoch as soon as it is over.
 
     Raises:
@@ -101,11 +101,11 @@ def fine_tune(
     keras.utils.set_random_seed(seed)
     groups = groups_of(model, trunk)
     steps = max(1, len(train) // _BATCH)
-    phases = [count for count in (2, (len(groups) + 1) // 2 + 1) if count <= len(groups)]
+    phases = list(dict.fromkeys(count for count in (2, (len(groups) + 1) // 2 + 1) if count <= len(groups)))
     held = _batches(validation, preprocessing, class_weights, shuffle=False)
     best_loss, best_weights = _loss(model, held)[0], model.get_weights()
     try:
-        for phase, count in enumerate(dict.fromkeys(phases), start=1):
+        for phase, count in enumerate(phases, start=1):
             unfreeze(model, groups, count, batch_norm=batch_norm)
             hold(model, groups)
             model.compile(
@@ -142,8 +142,9 @@ def fine_tune(
                 model.reset_metrics()
                 for step in range(steps):
                     figures = model.train_on_batch(*next(endless), return_dict=True)
-                    if progress is not None:
-                        progress(epoch * steps + step + 1, epochs * steps)
+                    if progress is not None:  # as if all phases were as long as this one, so that it never goes back
+                        before = (phase - 1) * epochs + epoch
+                        progress(before * steps + step + 1, len(phases) * epochs * steps)
                 if not np.isfinite(figures["loss"]):
                     raise TrainingError(f"the loss is {figures['loss']} in phase {phase}: lower the rate")
                 loss, accuracy = _loss(model, held)

@@ -38,7 +38,7 @@ def test_the_best_epoch_is_kept_and_the_steps_are_told(networks, folder, monkeyp
         progress=lambda *step: steps.append(step),
     )
     assert [row["phase"] for row in done.epochs] == [1, 1, 2, 2]
-    assert steps == [(1, 2), (2, 2)] * 2  # one batch of 16 an epoch, two epochs a phase
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]  # one batch of 16 an epoch, two epochs a phase
     assert all(3e-5 <= peak <= 1e-3 for peak in done.peaks)
     held = tuning._batches(photos.validation, STEPS, np.ones(2), shuffle=False)
     losses = [row["validation_loss"] for row in done.epochs]
