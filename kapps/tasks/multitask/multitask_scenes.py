@@ -109,7 +109,11 @@ EXPERIMENT = Experiment(
     title="Class, colour, size and count: one network or four, with equally many weights (generated scenes)",
     question="Does it help four questions about an image to share a network, and does that depend on the labels?",
     claim="Related tasks teach one another what to look at, most where labels are few.",
-    finding="",
+    finding="Does not hold at equally many weights: with 200 labels the shared network is six points behind four of "
+    "its own, with 2,000 it is level, with 20,000 three points behind, and five if uncertainty sets the "
+    "weights. What gains by sharing is counting (with 2,000 labels six points); what loses is the class, the "
+    "task with the most to tell apart, for which a quarter of the losses leaves too little of the network. "
+    "Uncertainty takes that task's weight down, as it is the least sure.",
     metric="mean test accuracy of four tasks",
     cases=("four networks", "shared, losses summed", "shared, weighted by uncertainty"),
     run=run,

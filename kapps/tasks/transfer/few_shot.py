@@ -146,7 +146,9 @@ EXPERIMENT = Experiment(
     title="Few images a class (CIFAR-10)",
     question="How many images of a class are enough, and what is to be learned from them?",
     claim="Pre-trained features beat learning from nothing at every size; with more images fine-tuning passes them.",
-    finding="",
+    finding="Holds: with one image a class what was pre-trained is about twice as good as what learned from nothing, "
+    "and ten images a class are worth more to it than a hundred to the other. Fine-tuning is ahead of frozen "
+    "features at every size, by four points and more from ten images on.",
     metric="test accuracy",
     cases=CASES,
     run=run,

@@ -129,7 +129,9 @@ EXPERIMENT = Experiment(
     question="How well does a net that was learned layer by layer tell digits apart, and how is it best refined?",
     claim="98.75 % by up-down, in 359 epochs, and about 98.8 % by backpropagation (Hinton, Osindero, Teh 2006 and "
     "Hinton, Salakhutdinov 2006).",
-    finding="",
+    finding="Twenty epochs of backpropagation come to the papers' figure. Nine epochs of up-down add one point to "
+    "what greedy learning with labels gives, and stay one point below that of 359 epochs. A linear support "
+    "vector machine on the top units is nearly as good as that.",
     metric="test accuracy",
     cases=CASES,
     run=run,

@@ -87,7 +87,8 @@ EXPERIMENT = Experiment(
     title="Sparse codes in a few steps (LISTA)",
     question="How near to the exact codes do as many steps come when they are learned?",
     claim="Learned steps come much nearer than as many of ISTA or FISTA.",
-    finding="",
+    finding="Holds for few steps: one learned step is nearer than three of ISTA or FISTA. With seven FISTA has caught"
+    " up.",
     metric="relative squared error of the codes",
     cases=CASES,
     run=run,
