@@ -60,13 +60,13 @@ def runs_table(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
     """One line a recipe: the median over the seeds with its range, beside what it has to reach."""
     rows = []
     for name, run in runs:
-        metric = run.get("metric", "")
+        metric, several = run.get("metric", ""), len(run.get("values") or ()) > 1
         rows.append(
             {
                 "Recipe": run.get("title", name),
                 "Metric": metric,
                 "Median": figure(metric, run.get("median")),
-                "Range": f"{figure(metric, run.get('min'))} to {figure(metric, run.get('max'))}",
+                "Range": f"{figure(metric, run.get('min'))} to {figure(metric, run.get('max'))}" if several else "–",
                 "Seeds": len(run.get("values") or ()),
                 "Must reach": figure(metric, run.get("bar")),
                 "Reference": run.get("reference") or "–",
@@ -109,7 +109,60 @@ def range_chart(cases: Sequence[Mapping[str, Any]], metric: str) -> alt.LayerCha
             ],
         )
     )
-    return (bars + dots + ticks).properties(height=max(110, 30 * len(cases) + 50))
+    return (bars + dots + ticks).properties(height=32 * len(cases) + 70)
+
+
+def size_chart(cases: Sequence[Mapping[str, Any]], metric: str, size_name: str) -> alt.LayerChart:
+    """The cases of a study as lines over sizes, on a logarithmic axis: the median, and a band for the range."""
+    percent = is_share(metric)
+    table = pd.DataFrame([{key: case[key] for key in ("case", "size", "median", "min", "max")} for case in cases])
+    x = alt.X(
+        "size:Q",
+        title=size_name or None,
+        scale=alt.Scale(type="log", nice=False, padding=20),
+        axis=alt.Axis(values=sorted(set(table["size"])), format=",", grid=False),
+    )
+    axis = alt.Axis(format=".0%" if percent else "~g", title=metric or None, tickCount=6)
+    scale = alt.Scale(zero=False)
+    colour = alt.Color(
+        "case:N",
+        sort=list(dict.fromkeys(table["case"])),
+        legend=alt.Legend(orient="top", title=None, labelLimit=320, symbolOpacity=1),
+    )
+    bands = (
+        alt.Chart(table)
+        .mark_area(opacity=0.18)
+        .encode(x=x, y=alt.Y("min:Q", axis=axis, scale=scale), y2="max:Q", color=colour)
+    )
+    lines = (
+        alt.Chart(table)
+        .mark_line(point=True)
+        .encode(
+            x=x,
+            y=alt.Y("median:Q", axis=axis, scale=scale),
+            color=colour,
+            tooltip=[
+                "case",
+                alt.Tooltip("size:Q", title=size_name, format=","),
+                *(alt.Tooltip(f"{end}:Q", format=".2%" if percent else ".4g") for end in ("min", "median", "max")),
+            ],
+        )
+    )
+    return (bands + lines).properties(height=340)
+
+
+def figures_table(cases: Sequence[Mapping[str, Any]], metric: str) -> pd.DataFrame:
+    """One line a case: median and range, and what else was measured."""
+    return pd.DataFrame(
+        [
+            {
+                "Case": case["label"],
+                **{key.capitalize(): figure(metric, case[key]) for key in ("median", "min", "max")},
+                **{part: f"{value:.4g}" for part, value in (case.get("parts") or {}).items()},
+            }
+            for case in cases
+        ]
+    ).fillna("–")
 
 
 layout.header(
@@ -140,13 +193,14 @@ for name, study in studies:
     if study.get("finding"):
         st.markdown("**What was found.** " + layout.plain(study["finding"]))
     metric = study.get("metric", "")
-    st.altair_chart(range_chart(study["cases"], metric))
+    if all("size" in case for case in study["cases"]):
+        of_size = study["cases"][0]
+        size_name = of_size["label"].removeprefix(f"{of_size['case']}, {of_size['size']:,} ")
+        st.altair_chart(size_chart(study["cases"], metric, size_name))
+    else:
+        st.altair_chart(range_chart(study["cases"], metric))
     with st.expander("Figures, curves and the command"):
-        figures = [
-            {"Case": case["label"], **{key.capitalize(): figure(metric, case[key]) for key in ("median", "min", "max")}}
-            for case in study["cases"]
-        ]
-        st.dataframe(pd.DataFrame(figures), hide_index=True, height="content")
+        st.dataframe(figures_table(study["cases"], metric), hide_index=True, height="content")
         if name in pictures:
             st.image(pictures[name])
         st.code(study["command"], language="bash", wrap_lines=True)

@@ -221,7 +221,9 @@ def _run_row(run: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def spread(case: Mapping[str, Any], metric: str) -> str:
-    """`99.31 % (99.26 to 99.36)`."""
+    """`99.31 % (99.26 to 99.36)`; of a single run its figure alone."""
+    if len(case.get("values") or ()) == 1:
+        return figure(case["median"], metric)
     low, high = (figure(case[end], metric).removesuffix(" %") for end in ("min", "max"))
     return f"{figure(case['median'], metric)} ({low} to {high})"
 

@@ -14,24 +14,29 @@ from kapps.training.callbacks import written_whole
 INK = "#333333"
 COLOURS = ("#2f6db3", "#d9822b", "#3a9d5d", "#b3403a", "#7a5aa8", "#8a6d3b", "#4aa3a2", "#c2578f", "#777777", "#a0b43c")
 
+# Columns of a log that are no figures of merit.
+_NO_FIGURES = ("epoch", "seconds", "learning_rate")
+
 
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
-    """Loss and accuracy by epoch, training and validation; of a detector the AP50 instead.
+    """Loss and accuracy by epoch, training and validation; of a detector the AP50 instead; of what learns without a
+    loss the first two of its own figures.
 
     Args:
-        rows: what `log.csv` holds.
+        rows: what `log.csv` holds; what no row holds has no axis.
         path: the PNG to write.
     """
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axes = figure.subplots(1, 2)
-    measure = "accuracy" if any("accuracy" in row for row in rows) else "AP50"
-    for axis, metric in zip(axes, ("loss", measure), strict=True):
+    figures = dict.fromkeys(column.removeprefix("val_") for row in rows for column in row if column not in _NO_FIGURES)
+    metrics = [metric for metric in ("loss", "accuracy", "AP50") if metric in figures] or list(figures)[:2]
+    figure = Figure(figsize=(4 * len(metrics), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axis, metric in zip(axes, metrics, strict=True):
         for offset, (column, name) in enumerate(((metric, "training"), (f"val_{metric}", "validation"))):
             points = [(row["epoch"], row[column]) for row in rows if column in row]
             if points:
                 marker = "o" if len(points) == 1 else None
                 axis.plot(*zip(*points, strict=True), label=name, color=COLOURS[offset], marker=marker)
-        _tidy(axis, "epoch", metric)
+        _tidy(axis, "epoch", metric.replace("_", " "))
         if axis.lines:
             axis.legend(frameon=False)
     figure.suptitle(title, color=INK, fontsize=11)

@@ -492,10 +492,24 @@ def test_results_are_shown_as_they_were_written(page: Page, recipes: Path) -> No
 def test_results_of_experiments_are_shown_too(page: Page, recipes: Path) -> None:
     folder = recipes.parent / "tasks" / "transfer"
     folder.mkdir()
-    rows = [{**case, "label": f"{case['label']}, 5 images a class", "size": 5} for case in STUDY["cases"]]
+    rows = [
+        {
+            **case,
+            "label": f"{case['label']}, {size} images a class",
+            "case": case["label"],
+            "size": size,
+            "parts": {"seconds": 2.5},
+        }
+        for case in STUDY["cases"]
+        for size in (5, 1000)
+    ]
     (folder / "few_shot.results.json").write_text(json.dumps({**STUDY, "recipe": "few_shot", "cases": rows}))
     Image.new("RGB", (20, 10)).save(folder / "few_shot.png")
     app = page(RESULTS)
     assert not app.exception
-    assert app.dataframe[0].value["Case"].tolist() == ["none, 5 images a class", "dropout, 5 images a class"]
+    figures = app.dataframe[0].value
+    assert figures["Case"].tolist()[::2] == ["none, 5 images a class", "dropout, 5 images a class"]
+    assert set(figures["seconds"]) == {"2.5"}
+    (chart,) = app.get("vega_lite_chart")
+    assert '"images a class"' in chart.proto.spec, "sizes are an axis"
     assert len(app.image) == 1
