@@ -148,7 +148,7 @@ EXPERIMENT = Experiment(
     claim="Pre-trained features beat learning from nothing at every size; with more images fine-tuning passes them.",
     finding="Holds: with one image a class what was pre-trained is about twice as good as what learned from nothing, "
     "and ten images a class are worth more to it than a hundred to the other. Fine-tuning is ahead of frozen "
-    "features at every size, by four points and more from ten images on.",
+    "features at every size, from ten images on by nearly four points.",
     metric="test accuracy",
     cases=CASES,
     run=run,
