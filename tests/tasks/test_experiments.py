@@ -174,6 +174,7 @@ ONE_SEED = {
     "rbm_likelihood",
     "rbm_mnist",
     "space_time",
+    "stacked_denoising",
 }
 
 
