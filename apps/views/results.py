@@ -194,9 +194,7 @@ for name, study in studies:
         st.markdown("**What was found.** " + layout.plain(study["finding"]))
     metric = study.get("metric", "")
     if all("size" in case for case in study["cases"]):
-        of_size = study["cases"][0]
-        size_name = of_size["label"].removeprefix(f"{of_size['case']}, {of_size['size']:,} ")
-        st.altair_chart(size_chart(study["cases"], metric, size_name))
+        st.altair_chart(size_chart(study["cases"], metric, study.get("size_name", "")))
     else:
         st.altair_chart(range_chart(study["cases"], metric))
     with st.expander("Figures, curves and the command"):

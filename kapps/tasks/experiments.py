@@ -249,6 +249,7 @@ def _sum_up(
         "machine": runs[0]["machine"],
         "versions": runs[0]["versions"],
         "changed": False,
+        **({"size_name": experiment.size_name} if experiment.sizes else {}),
         "question": experiment.question,
         "claim": experiment.claim,
         "finding": experiment.finding,

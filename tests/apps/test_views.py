@@ -503,7 +503,9 @@ def test_results_of_experiments_are_shown_too(page: Page, recipes: Path) -> None
         for case in STUDY["cases"]
         for size in (5, 1000)
     ]
-    (folder / "few_shot.results.json").write_text(json.dumps({**STUDY, "recipe": "few_shot", "cases": rows}))
+    (folder / "few_shot.results.json").write_text(
+        json.dumps({**STUDY, "recipe": "few_shot", "size_name": "images a class", "cases": rows})
+    )
     Image.new("RGB", (20, 10)).save(folder / "few_shot.png")
     app = page(RESULTS)
     assert not app.exception

@@ -188,6 +188,7 @@ def test_the_recorded_results_belong_to_experiments_that_exist():
         assert len(results["seeds"]) == 1 or results["recipe"] not in ONE_SEED
         assert results["finding"] == experiment.finding
         assert experiment.finding, "what was measured is held against the claim"
+        assert results.get("size_name", "") == experiment.size_name
         assert len(results["cases"]) == experiments.count_runs(experiment)
         assert {case.get("case", case["label"]) for case in results["cases"]} == set(experiment.cases)
         for case in results["cases"]:

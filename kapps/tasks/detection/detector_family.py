@@ -528,9 +528,9 @@ EXPERIMENT = Experiment(
     "without loss; and Faster R-CNN's proposals cost a fiftieth of selective search.",
     finding="In part. Without proposals SPP-net is 46 times as fast as R-CNN, Fast R-CNN 60 times, with SVD 84 times "
     "(two points less precise), Faster R-CNN 141 times; its proposals cost a 228th of selective search. Fast "
-    "R-CNN misses 98 and 169 because of its 49 ms an image only 14 are the map that R-CNN's regions compute "
+    "R-CNN misses 98 and 169 because, of its 49 ms an image, only 14 are the map that R-CNN's regions compute "
     "211 times over: 35 go into pooling, dense layers and suppression of 2,000 proposals, which a network "
-    "this small does not dwarf. R-CNN is the least precise: it sees a warped region and nothing around it.",
+    "this small does not dwarf. R-CNN is the least precise by far.",
     metric="AP50",
     cases=CASES,
     run=run,

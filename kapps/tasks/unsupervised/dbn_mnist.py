@@ -131,7 +131,7 @@ EXPERIMENT = Experiment(
     "Hinton, Salakhutdinov 2006).",
     finding="Twenty epochs of backpropagation come to the papers' figure. Nine epochs of up-down add one point to "
     "what greedy learning with labels gives, and stay one point below that of 359 epochs. A linear support "
-    "vector machine on the top units is nearly as good as that.",
+    "vector machine on the top units is nearly as good as up-down.",
     metric="test accuracy",
     cases=CASES,
     run=run,

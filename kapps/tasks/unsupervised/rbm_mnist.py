@@ -4,11 +4,11 @@
 
 All 60,000 training digits, as they are: none is shifted or distorted. Features are the probabilities of the hidden
 units of a machine that learned without labels by CD-1: 15 epochs, batches of 100, the learning rate a fifth of its peak
-for two epochs, as the peak would at once switch most units off, then falling linearly to 0. The logistic regression
-learns from them (or from pixels) standardised, with the L2 penalty out of `PENALTIES` that does best on the last sixth
-of the training digits, then on all. Fine-tuning makes of the machine a network with one hidden layer of sigmoid units
-and trains all of it by backpropagation with dropout (Adam, 30 epochs, cosine decay). Nothing is chosen on the test
-digits: what is measured is the last epoch.
+for two epochs, lest units be switched off while the weights are small, then falling linearly to 0. The logistic
+regression learns from them (or from pixels) standardised, with the L2 penalty out of `PENALTIES` that does best on the
+last sixth of the training digits, then on all. Fine-tuning makes of the machine a network with one hidden layer of
+sigmoid units and trains all of it by backpropagation with dropout (Adam, 30 epochs, cosine decay). Nothing is chosen on
+the test digits: what is measured is the last epoch.
 """
 
 from __future__ import annotations
