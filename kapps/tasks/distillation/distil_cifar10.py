@@ -76,7 +76,7 @@ EXPERIMENT = Experiment(
     question="Does a small network learn more from a large one's answers than from labels, and with how many images?",
     claim="Soft answers say more about an image than its label does, most where images are few.",
     finding="Half holds: with 20,000 images the teacher adds about one point, with 5,000 half a point or a little "
-    "more. Where images are few it does not hold: with 1,000 labels alone are three points better.",
+    "more. Where images are few it does not hold: with 1,000 images the labels alone are three points better.",
     metric="test accuracy",
     cases=("labels only", "teacher and labels", "teacher only"),
     run=run,

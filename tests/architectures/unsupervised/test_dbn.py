@@ -136,10 +136,12 @@ def test_up_down_unties_the_weights_and_stays_right(trained):
     net = DBN.from_config(trained[0].get_config())
     net.set_weights(trained[0].get_weights())
     images, labels = bars()
-    tied = net.generative[0].numpy().copy()
+    tied = net.generative[0].numpy() / 2
+    net.generative[0].assign(tied)  # the net has learned: else only noise would be left to lower
+    keras.utils.set_random_seed(0)  # of the order of the examples
     history = net.up_down(images, labels, epochs=15, batch_size=20, steps=3, verbose=0)
     errors = history.history["reconstruction_error"]
-    assert errors[-1] < errors[0], "the generative weights learn to give back what the recognised states came from"
+    assert errors[-1] < 0.5 * errors[0], "the generative weights learn to give back what the states came from"
     assert np.abs(net.generative[0].numpy() - net.rbms[0].W.numpy()).max() > 1e-3
     assert np.abs(net.generative[0].numpy() - tied).max() > 1e-3
     fresh, truth = bars(200, seed=5)
