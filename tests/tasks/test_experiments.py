@@ -168,7 +168,6 @@ ONE_SEED = {
     "deep_autoencoder_mnist",
     "deep_sigmoid",
     "detector_family",
-    "distil_cifar10",
     "few_labels",
     "helmholtz_digits",
     "lista_steps",
