@@ -75,8 +75,8 @@ EXPERIMENT = Experiment(
     title="ResNet-20 teaches LeNet-5 (CIFAR-10)",
     question="Does a small network learn more from a large one's answers than from labels, and with how many images?",
     claim="Soft answers say more about an image than its label does, most where images are few.",
-    finding="Half holds: the teacher adds one and a half points or more with 5,000 images, and half a point or more with "
-    "20,000. Where images are few it does not hold: with 1,000 images the labels alone are two points better.",
+    finding="Half holds: the teacher adds one and a half points or more with 5,000 images, and half a point or more "
+    "with 20,000. Where images are few it does not hold: with 1,000 images the labels alone are two points better.",
     metric="test accuracy",
     cases=("labels only", "teacher and labels", "teacher only"),
     run=run,
