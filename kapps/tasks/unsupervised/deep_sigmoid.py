@@ -186,8 +186,8 @@ EXPERIMENT = Experiment(
     question="Why does a deep net of sigmoid units not learn, and what makes it learn?",
     claim="From layer to layer downwards the gradient shrinks, so that the lower layers stay as they are. Greedy "
     "learning without labels, batch normalisation or ReLU let the same depth learn.",
-    finding="Holds: before the first step the first layer's gradient is a two-thousandth of the last hidden one's, "
-    "and after ten epochs the net still answers one class. With either of the three remedies the same depth "
+    finding="Holds: before the first step the first layer's gradient is less than a thousandth of the last hidden "
+    "one's, and after ten epochs the net still answers one class. With either of the three remedies the same depth "
     "learns; ReLU comes furthest.",
     metric="test accuracy",
     cases=CASES,
