@@ -3,10 +3,11 @@
     kapps train dbn_mnist --data-dir DIR --seeds 5
 
 The net is 784-500-500-2000. Greedy learning: 15 epochs of CD-1 an RBM, batches of 100. Backpropagation: all 60,000
-labels, 20 epochs of Adam from 0.001 down to 0 along a cosine, batches of 100, neither dropout nor distortions. Up-down:
-the top RBM has label units and 10 greedy epochs; then 4 epochs with 3 steps of Gibbs sampling, 3 with 6 and 2 with 10,
-where the paper has 100 of each and goes on for 59 more. Linear machine: hinge loss on the 2,000 top probabilities, 20
-epochs of averaged SGD.
+labels, 30 epochs of Adam from 0.001 down to 0 along a cosine, batches of 100, no distortions, and dropout: a fifth of
+the pixels and of the lower layers' units, half of the top ones (chosen on the last sixth of the training digits).
+Up-down: the top RBM has label units and 10 greedy epochs; then 4 epochs with 3 steps of Gibbs sampling, 3 with 6 and 2
+with 10, where the paper has 100 of each and goes on for 59 more. Linear machine: hinge loss on the 2,000 top
+probabilities, 20 epochs of averaged SGD.
 
 The greedy learning of a seed is done once and shared by the cases; only the top RBM with labels is learned apart.
 """
@@ -32,7 +33,8 @@ HIDDEN = (500, 500, 2000)
 CASES = ("backpropagation", "up-down", "linear SVM")
 GREEDY_EPOCHS = 15
 LABELLED_EPOCHS = 10  # of the top RBM with labels
-BACKPROPAGATION_EPOCHS = 20
+BACKPROPAGATION_EPOCHS = 30
+DROPOUT = (0.2, 0.2, 0.2, 0.5)  # of what each dense layer is given
 UP_DOWN = ((4, 3), (3, 6), (2, 10))  # epochs, and steps of Gibbs sampling in each
 _BATCH = 100
 
@@ -50,7 +52,7 @@ def run(case: str, seed: int, *, data_dir: Path | None, folder: Path, report: Ca
     (images, labels), (test_images, test_labels) = digits("train", data_dir), digits("test", data_dir)
     net = pretrained(images, seed, folder.parents[1] / "shared", report)
     if case == "backpropagation":
-        model = net.to_mlp(10)
+        model = with_dropout(net.to_mlp(10), seed)
         fine_tune(model, images, labels, steps=BACKPROPAGATION_EPOCHS * len(images) // _BATCH, seed=seed)
         return {"value": accuracy(model, test_images, test_labels)}
     if case == "up-down":
@@ -100,6 +102,18 @@ def labelled(net: DBN, seed: int) -> DBN:
     return other
 
 
+def with_dropout(model: keras.Model, seed: int) -> keras.Model:
+    """The same layers, each dense one behind dropout at the rates of `DROPOUT`."""
+    rates = iter(enumerate(DROPOUT, start=seed))
+    layers: list[keras.layers.Layer] = [keras.Input(model.input_shape[1:])]
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.Dense):
+            number, rate = next(rates)
+            layers.append(keras.layers.Dropout(rate, seed=number))
+        layers.append(layer)
+    return keras.Sequential(layers)
+
+
 def fine_tune(model: keras.Model, images: np.ndarray, labels: np.ndarray, *, steps: int, seed: int) -> None:
     """Backpropagation through all layers, Adam from 0.001 to 0 along a cosine, so many steps of 100 examples."""
     rng = np.random.default_rng(seed)
@@ -129,9 +143,9 @@ EXPERIMENT = Experiment(
     question="How well does a net that was learned layer by layer tell digits apart, and how is it best refined?",
     claim="98.75 % by up-down, in 359 epochs, and about 98.8 % by backpropagation (Hinton, Osindero, Teh 2006 and "
     "Hinton, Salakhutdinov 2006).",
-    finding="Twenty epochs of backpropagation come to the papers' figure. Nine epochs of up-down add one point to "
-    "what greedy learning with labels gives, and stay one point below that of 359 epochs. A linear support "
-    "vector machine on the top units is nearly as good as up-down.",
+    finding="Thirty epochs of backpropagation pass the papers' figure, with dropout, which the papers did not have. "
+    "Nine epochs of up-down add one point to what greedy learning with labels gives, and stay one point below that of "
+    "359 epochs. A linear support vector machine on the top units is nearly as good as up-down.",
     metric="test accuracy",
     cases=CASES,
     run=run,
