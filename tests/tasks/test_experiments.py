@@ -167,6 +167,7 @@ ONE_SEED = {
     "few_labels",
     "rbm_likelihood",
     "rbm_mnist",
+    "semantic_hashing",
     "stacked_denoising",
 }
 
