@@ -113,6 +113,33 @@ def plot_by_size(
     _write(figure, path)
 
 
+def plot_search(
+    searches: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]], path: Path, *, title: str
+) -> None:
+    """Precision by the number of places, and over recall: the median with a band from least to greatest.
+
+    Args:
+        searches: label -> for every seed the mean precision and the mean recall after 1, 2, ... places.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(11, 4.0), layout="constrained")
+    by_place, by_recall = figure.subplots(1, 2, sharey=True)
+    for index, (label, runs) in enumerate(searches.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        precisions, recalls = (np.array([run[part] for run in runs]) for part in (0, 1))
+        recall = np.median(recalls, axis=0)
+        for axis, x in ((by_place, np.arange(1, precisions.shape[1] + 1)), (by_recall, recall)):
+            axis.plot(x, np.median(precisions, axis=0), color=colour, label=label, linewidth=1.5)
+            axis.fill_between(x, precisions.min(axis=0), precisions.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+    by_place.set_xscale("log")
+    by_place.xaxis.set_major_formatter("{x:,.0f}")
+    _tidy(by_place, "places looked at", "precision")
+    _tidy(by_recall, "recall", "")
+    by_place.legend(frameon=False, fontsize=8)
+    figure.suptitle(title, color=INK, fontsize=11)
+    _write(figure, path)
+
+
 def _draw_ranges(axis, finals: Mapping[str, Sequence[float]], metric: str) -> None:
     for index, values in enumerate(finals.values()):
         colour, row = COLOURS[index % len(COLOURS)], len(finals) - 1 - index

@@ -1,7 +1,8 @@
-"""Which axes the pictures of a run have."""
+"""Which axes the pictures of a run have, and what they show of a search."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from kapps.training import plots
@@ -32,3 +33,13 @@ def test_curves_have_an_axis_for_what_was_measured_and_no_other(drawn, tmp_path,
     plots.plot_curves(rows, tmp_path / "curves.png", title="a run")
     assert [axis.get_ylabel() for axis in drawn[0].axes] == axes
     assert all(axis.lines for axis in drawn[0].axes)
+
+
+def test_a_search_is_drawn_by_places_and_over_recall(drawn, tmp_path):
+    searches = {"bits": [([1.0, 0.5], [0.1, 0.2]), ([0.5, 0.5], [0.1, 0.1]), ([0.0, 0.2], [0.0, 0.1])]}
+    plots.plot_search(searches, tmp_path / "search.png", title="a search")
+    by_place, by_recall = drawn[0].axes
+    np.testing.assert_allclose(by_place.lines[0].get_xydata(), [(1, 0.5), (2, 0.5)])
+    np.testing.assert_allclose(by_recall.lines[0].get_xydata(), [(0.1, 0.5), (0.1, 0.5)])
+    band = by_place.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (0, 1), "the range over the seeds"

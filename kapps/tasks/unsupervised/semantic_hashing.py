@@ -12,7 +12,7 @@ at once for Euclidean distances, which is how either is fastest.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from kapps.tasks.retrieval.hashing import Hasher
 from kapps.tasks.retrieval.search import EuclideanSearch, HammingSearch
 from kapps.tasks.unsupervised.dbn_mnist import digits
 from kapps.tasks.unsupervised.deep_autoencoder_mnist import autoencoder, fine_tune
+from kapps.training.plots import plot_search
 
 CASES = ("pixels, Euclidean", "30 numbers, Euclidean", "32 bits, Hamming", "128 bits, Hamming")
 NOISE = 4.0
@@ -80,6 +81,12 @@ def run(case: str, seed: int, *, data_dir: Path | None, folder: Path, report: Ca
     }
 
 
+def plot(results: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Precision by places and over recall, from what the runs of every case returned."""
+    searches = {case: [(run["precision"], run["recall"]) for run in runs] for case, runs in results.items()}
+    plot_search(searches, path, title=f"Semantic hashing: the nearest {PLACES:,} of 60,000 digits")
+
+
 EXPERIMENT = Experiment(
     title="Semantic hashing (MNIST, 60,000 items)",
     question="Do codes of a few bits find what a search through all pixels finds, and how much faster?",
@@ -92,4 +99,5 @@ EXPERIMENT = Experiment(
     cases=CASES,
     run=run,
     data="mnist",
+    plot=plot,
 )
