@@ -166,7 +166,6 @@ ONE_SEED = {
     "detector_family",
     "few_labels",
     "rbm_likelihood",
-    "rbm_mnist",
     "semantic_hashing",
     "stacked_denoising",
 }
