@@ -104,7 +104,8 @@ EXPERIMENT = Experiment(
     title="Sparse codes a second: FISTA in batches against coordinate descent",
     question="How many times as many sparse codes a second does a batch at a time give, to the same objective?",
     claim="At least three times as many as scikit-learn's SparseCoder (lasso_cd) with 256 atoms.",
-    finding="",
+    finding="Holds where forty of 256 coefficients are not zero: seven times as many, and never under six with any "
+    "number of atoms. Where only twelve are, two and a half times: coordinate descent gains more from zeros.",
     metric="times scikit-learn's codes a second",
     cases=tuple(CASES),
     run=run,
