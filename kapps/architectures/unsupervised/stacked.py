@@ -258,6 +258,7 @@ class StackedAutoencoder(FeatureLearner):
         epochs: int = 10,
         batch_size: int = 100,
         optimizer: Any = None,
+        dropout: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> keras.Model:
         """Learn classes from labels, on copies of the layers: those of this model stay as they are.
@@ -269,6 +270,7 @@ class StackedAutoencoder(FeatureLearner):
             whole: through all layers; False holds them and learns the classifier alone, from the codes.
             epochs, batch_size: see `keras.Model.fit`.
             optimizer: Adam with rate 0.001 unless given.
+            dropout: rates, of what each dense layer is given while it learns, from the data on; with `whole` only.
             kwargs: see `keras.Model.fit`; with `whole=False` what it is given to sees codes.
 
         Returns:
@@ -276,8 +278,10 @@ class StackedAutoencoder(FeatureLearner):
 
         Raises:
             DataError: labels are missing or do not fit; data as in `fit`.
-            RecipeError: fewer than 2 classes.
+            RecipeError: fewer than 2 classes; rates of dropout that do not fit, or with held layers.
         """
+        if dropout is not None and not whole:
+            raise RecipeError("stacked_autoencoder: expected no dropout where the layers are held: drop it, or whole")
         x = self.check(x)
         labels, count = check_labels(y, len(x), num_classes)
         model = self.to_mlp(count)
@@ -288,13 +292,39 @@ class StackedAutoencoder(FeatureLearner):
         if not whole:
             codes = keras.Input((self.config.hidden[-1],), name="codes")
             learner, seen = keras.Model(codes, predictions(codes)), self.transform(x)
+        elif dropout is not None:
+            learner = with_dropout(model, dropout, self.config.seed)
         # Without XLA: its products of large matrices take three times as long on a processor.
         settings = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"], "jit_compile": False}
         learner.compile(optimizer or keras.optimizers.Adam(1e-3), **settings)
         learner.fit(seen, labels, epochs=epochs, batch_size=batch_size, **kwargs)
-        if not whole:
+        if learner is not model:
             model.compile(learner.optimizer, **settings)
         return model
+
+
+def with_dropout(model: keras.Model, rates: Sequence[float], seed: int) -> keras.Model:
+    """The same layers, not copies of them, each dense one behind dropout: what `model` itself predicts stays the same.
+
+    Args:
+        model: layers in a row, as `to_mlp` gives them.
+        rates: of each dense layer's input, from the data on.
+        seed: of the dropout.
+
+    Raises:
+        RecipeError: another number of rates than of dense layers, or one outside [0, 1).
+    """
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    if len(rates) != len(dense) or not all(0 <= rate < 1 for rate in rates):
+        raise RecipeError(
+            f"dropout: expected a rate from 0 to below 1 for each of {len(dense)} dense layers, got {list(rates)}"
+        )
+    drops = [keras.layers.Dropout(rate, seed=seed + number) for number, rate in enumerate(rates)]
+    before = dict(zip(dense, drops, strict=True))
+    layers: list[keras.layers.Layer] = [keras.Input(model.input_shape[1:])]
+    for layer in model.layers[1:]:
+        layers += [before[layer], layer] if layer in before else [layer]
+    return keras.Sequential(layers)
 
 
 def check_labels(y: Any, count: int, num_classes: int | None) -> tuple[np.ndarray, int]:

@@ -24,6 +24,7 @@ import tensorflow as tf
 from sklearn.linear_model import SGDClassifier
 
 from kapps.architectures.unsupervised.dbn import DBN, DBNConfig
+from kapps.architectures.unsupervised.stacked import with_dropout
 from kapps.errors import UnknownNameError
 from kapps.tasks.experiments import Experiment
 from kapps.tasks.unsupervised import mnist
@@ -52,7 +53,7 @@ def run(case: str, seed: int, *, data_dir: Path | None, folder: Path, report: Ca
     (images, labels), (test_images, test_labels) = digits("train", data_dir), digits("test", data_dir)
     net = pretrained(images, seed, folder.parents[1] / "shared", report)
     if case == "backpropagation":
-        model = with_dropout(net.to_mlp(10), seed)
+        model = with_dropout(net.to_mlp(10), DROPOUT, seed)
         fine_tune(model, images, labels, steps=BACKPROPAGATION_EPOCHS * len(images) // _BATCH, seed=seed)
         return {"value": accuracy(model, test_images, test_labels)}
     if case == "up-down":
@@ -100,18 +101,6 @@ def labelled(net: DBN, seed: int) -> DBN:
         other.rbms[number].set_weights(net.rbms[number].get_weights())
         other.generative[number].assign(net.generative[number])
     return other
-
-
-def with_dropout(model: keras.Model, seed: int) -> keras.Model:
-    """The same layers, each dense one behind dropout at the rates of `DROPOUT`."""
-    rates = iter(enumerate(DROPOUT, start=seed))
-    layers: list[keras.layers.Layer] = [keras.Input(model.input_shape[1:])]
-    for layer in model.layers[1:]:
-        if isinstance(layer, keras.layers.Dense):
-            number, rate = next(rates)
-            layers.append(keras.layers.Dropout(rate, seed=number))
-        layers.append(layer)
-    return keras.Sequential(layers)
 
 
 def fine_tune(model: keras.Model, images: np.ndarray, labels: np.ndarray, *, steps: int, seed: int) -> None:

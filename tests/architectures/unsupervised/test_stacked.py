@@ -9,7 +9,13 @@ import tensorflow as tf
 from sklearn.svm import LinearSVC
 
 from kapps.architectures.unsupervised import stacked as module
-from kapps.architectures.unsupervised.stacked import VARIANTS, StackedAutoencoder, StackedConfig, check_labels
+from kapps.architectures.unsupervised.stacked import (
+    VARIANTS,
+    StackedAutoencoder,
+    StackedConfig,
+    check_labels,
+    with_dropout,
+)
 from kapps.errors import DataError, RecipeError, UnknownNameError
 
 
@@ -106,6 +112,32 @@ def test_both_fine_tunings(learned):
     assert accuracies[False] > 0.5  # eight classes
     for values, variable in zip(before, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(values, variable.numpy())
+
+
+def test_dropout_is_in_front_of_every_dense_layer_and_changes_no_answer(learned):
+    plain = learned[0].to_mlp(8)
+    model = with_dropout(plain, (0.1, 0.2, 0.5), 5)
+    assert [type(layer).__name__ for layer in model.layers] == ["Flatten", *["Dropout", "Dense"] * 3]
+    assert [layer.rate for layer in model.layers[1::2]] == [0.1, 0.2, 0.5]
+    x = bars(20, seed=3)[0]
+    np.testing.assert_array_equal(model(x, training=False), plain(x))
+    assert np.abs(model(x, training=True) - plain(x)).max() > 0.01
+
+
+def test_fine_tuning_with_dropout_learns_the_layers_of_the_model_it_returns(learned):
+    (x, y), (fresh, right) = bars(300, seed=4), bars(200, seed=5)
+    settings = {"epochs": 12, "batch_size": 30, "verbose": 0}
+    tuned, without = (
+        learned[0].fine_tune(x, y, optimizer=keras.optimizers.Adam(0.03), dropout=rates, **settings)
+        for rates in ((0, 0.2, 0.2), None)
+    )
+    assert not any(isinstance(layer, keras.layers.Dropout) for layer in tuned.layers)
+    assert np.abs(tuned(fresh).numpy() - without(fresh).numpy()).max() > 0.01
+    assert (tuned(fresh).numpy().argmax(axis=1) == right).mean() > 0.9
+    assert tuned.evaluate(fresh, right, verbose=0)[1] > 0.9
+    for rates, whole in [((0.5,), True), ((0, 0, 1), True), ((0, 0, 0), False)]:
+        with pytest.raises(RecipeError, match=r"dropout: expected a rate|expected no dropout"):
+            learned[0].fine_tune(x, y, dropout=rates, whole=whole, **settings)
 
 
 def test_a_linear_svm_on_the_codes(learned):

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 
-from kapps.architectures.unsupervised.dbn import DBN, DBNConfig
 from kapps.errors import UnknownNameError
 from kapps.tasks.unsupervised import dbn_mnist, deep_autoencoder_mnist, few_labels, semantic_hashing
 
@@ -64,18 +63,6 @@ def test_what_was_kept_is_the_net_that_learned(small, tmp_path):
     assert other.config.classes == 10
     np.testing.assert_array_equal(other.up(images, 2), again.up(images, 2))
     np.testing.assert_array_equal(other.generative[1].numpy(), again.generative[1].numpy())
-
-
-def test_dropout_is_in_front_of_every_dense_layer_and_changes_no_answer():
-    net = DBN((28, 28, 1), DBNConfig(hidden=(30, 20, 20), seed=3))
-    plain = net.to_mlp(10)
-    model = dbn_mnist.with_dropout(plain, 5)
-    kinds = [type(layer).__name__ for layer in model.layers]
-    assert kinds == ["Flatten", *["Dropout", "Dense"] * 4]
-    assert [layer.rate for layer in model.layers[1::2]] == list(dbn_mnist.DROPOUT)
-    images, _ = bars(20, 3)
-    np.testing.assert_array_equal(model(images, training=False), plain(images))
-    assert np.abs(model(images, training=True) - plain(images)).max() > 0.01
 
 
 def test_fine_tuning_takes_so_many_steps_however_few_the_examples():
