@@ -16,6 +16,8 @@ import importlib
 import json
 import math
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from kapps.errors import KappsError, OutputError, TrainingError, UnknownNameErro
 # name -> module with `EXPERIMENT`; the name is the module's own
 EXPERIMENTS: dict[str, str] = {
     "few_shot": "kapps.tasks.transfer.few_shot",
+    "feature_streaming": "kapps.tasks.transfer.feature_streaming",
     "distil_cifar10": "kapps.tasks.distillation.distil_cifar10",
     "mnist_to_digits": "kapps.tasks.adaptation.mnist_to_digits",
     "mnist_to_textured": "kapps.tasks.adaptation.mnist_to_textured",
@@ -155,6 +158,21 @@ def run_experiment(
     beside = experiment_file(name) if record else None
     write_results(results, folder, beside, plot=lambda path: _plot(experiment, measured, path))
     return results
+
+
+def in_new_process(code: str) -> Any:
+    """Run Python code in a process of its own; what its last line of output holds, read as JSON.
+
+    For what a process can be told only once (threads), or what is measured of a whole process (memory).
+
+    Raises:
+        TrainingError: the process failed; its last line.
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        raise TrainingError(f"the process that measures ended with {done.returncode}: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def count_runs(experiment: Experiment) -> int:

@@ -23,7 +23,7 @@ from kapps.errors import DataError
 from kapps.tasks.transfer.photos import Photo
 from kapps.weights.download import cache_dir
 
-_BATCH = 16
+BATCH = 16
 
 
 def pooled(trunk: keras.Model) -> keras.Model:
@@ -93,6 +93,20 @@ def stream(photos: Sequence[Photo], preprocessing: Preprocessing, batch_size: in
     return paths.map(read, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
 
 
+def views_of(network: keras.Model, preprocessing: Preprocessing, *, mirrored: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The network as a graph: preprocessed photos float32 [B, h, w, c] -> [B, V, D], also of their mirror images."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, *preprocessing.size, preprocessing.channels], tf.float32)],
+        autograph=False,
+    )
+    def views(images: tf.Tensor) -> tf.Tensor:
+        seen = [images, images[:, :, ::-1]] if mirrored else [images]
+        return tf.stack([tf.cast(network(view, training=False), tf.float32) for view in seen], axis=1)
+
+    return views
+
+
 def _compute(
     network: keras.Model,
     photos: Sequence[Photo],
@@ -101,18 +115,11 @@ def _compute(
     mirrored: bool,
     progress: Callable[[int], None] | None,
 ) -> list[np.ndarray]:
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, *preprocessing.size, preprocessing.channels], tf.float32)],
-        autograph=False,
-    )
-    def features(images: tf.Tensor) -> tf.Tensor:  # [B, h, w, c] -> [B, V, D]
-        views = [images, images[:, :, ::-1]] if mirrored else [images]
-        return tf.stack([tf.cast(network(view, training=False), tf.float32) for view in views], axis=1)
-
+    views = views_of(network, preprocessing, mirrored=mirrored)
     rows: list[np.ndarray] = []
     try:
-        for images in stream(photos, preprocessing, _BATCH):
-            rows.extend(features(images).numpy())
+        for images in stream(photos, preprocessing, BATCH):
+            rows.extend(views(images).numpy())
             if progress is not None:
                 progress(len(images))
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:

@@ -326,7 +326,7 @@ def summary(result: Transfer) -> dict[str, Any]:
         "metrics": result.metrics,
         "head": result.probe,
         "fine_tuning": dataclasses.asdict(result.tuning) if result.tuning else None,
-        "confusion": result.confusion().tolist(),
+        "confusion": result.confusion().tolist() if result.photos.validation else [],
         "mistakes": [
             {
                 "file": str(photo.path),

@@ -10,14 +10,12 @@ memory that process ever held, with Python, TensorFlow and scikit-learn in it.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kapps.errors import TrainingError
-from kapps.tasks.experiments import Experiment
+from kapps.tasks.experiments import Experiment, in_new_process
 
 PATCHES = 1_000_000
 BATCH = 100
@@ -41,12 +39,7 @@ def run(
     Raises:
         TrainingError: the process failed; its last line.
     """
-    command = f"from kapps.tasks.unsupervised.rbm_memory import train; train({patches}, {seed})"
-    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        raise TrainingError(f"the process that trains on the stream ended with {done.returncode}: {last}")
-    result = json.loads(done.stdout.splitlines()[-1])
+    result = in_new_process(f"from {__name__} import train; train({patches}, {seed})")
     report(f"{patches:,} patches: {result['peak']:.0f} MB at most, {result['before']:.0f} MB before the training")
     return {
         "value": result["peak"],

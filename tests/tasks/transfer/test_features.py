@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import threading
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kapps.create import create_backbone
 from kapps.data.images import read_image
@@ -59,6 +62,31 @@ def test_only_what_is_new_is_computed(network, photos, monkeypatch):
     extract(network, photos, Preprocessing((32, 32)))
     extract(network, photos, STEPS, remember=False)
     assert computed == [10, 14, 24, 24, 24]
+
+
+def test_the_next_photos_are_read_while_the_network_works(folder, monkeypatch):
+    """The third batch is read although nobody has asked for the second: the first is still being worked on."""
+    photos = read_photos(folder, validation=0).train
+    ahead = threading.Event()
+    read = []
+
+    def noted(contents):
+        read.append(contents)
+        if len(read) > 8:
+            ahead.set()
+        return contents
+
+    real = module.decode_image
+    monkeypatch.setattr(
+        module,
+        "decode_image",
+        lambda contents: real(tf.ensure_shape(tf.py_function(noted, [contents], tf.string), [])),
+    )
+    batches = iter(module.stream(photos, STEPS, 4))
+    next(batches)
+    assert ahead.wait(60)
+    assert sum(len(batch) for batch in batches) == 20
+    assert len(read) == 24
 
 
 def test_a_damaged_memory_is_made_anew(network, photos):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import keras
 import numpy as np
@@ -66,6 +67,25 @@ def test_names_are_escaped_and_a_second_run_is_a_second_version(folder, weights,
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<img src=x" not in page
     assert "&lt;img src=x" in page
+
+
+@pytest.mark.slow
+def test_a_thousand_classes_of_one_photo(weights, tmp_path):
+    for index in range(1000):
+        (tmp_path / "photos" / f"class {index:03}").mkdir(parents=True)
+        picture(index, side=40).save(tmp_path / "photos" / f"class {index:03}" / "猫 1.png")
+    begun = time.monotonic()
+    result = transfer(tmp_path / "photos", backbone="resnet20", weights=weights, out=tmp_path / "out")
+    assert time.monotonic() - begun < 180
+    assert result.metrics == {"frozen": {"num_examples": 0}}
+    assert any("no validation photos" in note for note in result.notes)
+    predictor = kapps.load(result.model)
+    assert len(predictor.labels) == 1000
+    taught = result.photos.train[::50]
+    answers = predictor([photo.path for photo in taught])
+    right = [answer["label"] == predictor.labels[photo.label] for answer, photo in zip(answers, taught, strict=True)]
+    assert sum(right) >= 8  # 64 features of random weights: a thousandth is chance
+    assert (tmp_path / "out" / "result.json").stat().st_size < 1_000_000  # no table of a million zeros
 
 
 def test_every_layer_sees_the_image_and_then_its_mirror_image():

@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from kapps.errors import TrainingError
+from kapps.tasks import experiments
 from kapps.tasks.unsupervised import rbm_likelihood, rbm_memory, rbm_mnist, rbm_speed
 
 
@@ -69,7 +70,7 @@ def test_memory_of_a_process(tmp_path):
 
 
 def test_a_process_that_fails_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(rbm_memory.sys, "executable", "/bin/false")
+    monkeypatch.setattr(experiments.sys, "executable", "/bin/false")
     with pytest.raises(TrainingError, match="ended with 1: nothing was said"):
         rbm_memory.run("", 0, data_dir=None, folder=tmp_path, report=print)
 
