@@ -281,7 +281,9 @@ class StackedAutoencoder(FeatureLearner):
             RecipeError: fewer than 2 classes; rates of dropout that do not fit, or with held layers.
         """
         if dropout is not None and not whole:
-            raise RecipeError("stacked_autoencoder: expected no dropout where the layers are held: drop it, or whole")
+            raise RecipeError(
+                "stacked_autoencoder: expected no dropout where the layers are held: leave it out, or whole=True"
+            )
         x = self.check(x)
         labels, count = check_labels(y, len(x), num_classes)
         model = self.to_mlp(count)

@@ -107,7 +107,7 @@ EXPERIMENT = Experiment(
     title="Log-likelihood of MNIST's test digits: 500 hidden units by CD-1, CD-25 and PCD",
     question="Which training makes the digits likely, at about the same cost?",
     claim="At least -95 nats. Salakhutdinov and Murray (2008): CD-1 -125.5, CD-3 -105.5, CD-25 -86.3.",
-    finding="Persistent chains reach it: -89 nats. CD-25 takes about twice their time for -103; CD-1 is "
+    finding="Persistent chains reach it: -89 nats. CD-25 comes to -103 in the same time; CD-1 is "
     "far behind both, as it was in 2008.",
     metric="log-likelihood in nats",
     cases=tuple(CASES),
