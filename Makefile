@@ -23,12 +23,15 @@ help: ## Show this list
 env: .venv/installed ## Make .venv with the locked packages and kapps itself (again only when they change)
 
 # Two stamps: the packages follow the lock, the editable install of kapps follows pyproject.toml.
+# The lock names every package, so pip has nothing to resolve (--no-deps): left to resolve, older pips take the newest
+# release for a package asked for with an extra (coverage[toml]), and then find no hash for it.
 .venv/locked: requirements.lock
 	@test -n "$(PYTHON)" || { echo "error: expected Python 3.11, 3.12 or 3.13, found none: install one or say make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Installing the locked packages into .venv ($(PYTHON), about 3 GB; some minutes the first time)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv \
 		|| { rm -rf .venv; echo "error: $(PYTHON) cannot make virtual environments: install its venv package (Debian: python3-venv)" >&2; exit 1; }
-	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip check
 	@touch $@
 
 .venv/installed: .venv/locked pyproject.toml

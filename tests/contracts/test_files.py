@@ -121,7 +121,7 @@ def test_ruff(repo, words):
 
 
 def test_lock_covers_every_dependency(repo, pyproject):
-    """`pip install --require-hashes` fails for a package without a hash; `make lock` writes the file anew."""
+    """pip takes the lock as it is: without dependencies of its own finding, and nothing without a hash."""
     entries = re.split(r"\n(?=[\w])", (repo / "requirements.lock").read_text(encoding="utf-8"))
     locked = {re.split(r"[= ]", entry)[0].lower() for entry in entries}
     assert all("--hash=sha256:" in entry for entry in entries)

@@ -42,7 +42,7 @@ def test_nothing_to_do_when_nothing_changed(clone):
 def test_new_lock_installs_everything(clone):
     os.utime(clone / "requirements.lock")
     plan = planned(clone, "env")
-    assert "--require-hashes -r requirements.lock" in plan
+    assert "--no-deps --require-hashes -r requirements.lock" in plan
     assert plan.index("--require-hashes") < plan.index("--no-deps --no-build-isolation -e .")
 
 
