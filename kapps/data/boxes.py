@@ -36,6 +36,7 @@ from kapps.data.dataset import every_epoch, shuffled
 from kapps.data.decoding import decode_image
 from kapps.data.images import MAX_FILE_BYTES, image_size
 from kapps.errors import DataError, nearest
+from kapps.streams import untuned
 
 # More boxes in one image than any camera sees: a file with more is damaged, or made to harm.
 MAX_BOXES = 20_000
@@ -163,7 +164,7 @@ class BoxDataset:
         if self.num_examples is not None:
             rounded = math.floor if drop_remainder else math.ceil
             batched = batched.apply(tf.data.experimental.assert_cardinality(rounded(self.num_examples / batch_size)))
-        return batched.prefetch(tf.data.AUTOTUNE)
+        return untuned(batched.prefetch(2))
 
     def _decoded(self, record: Any) -> tuple[tf.Tensor, Targets]:
         if self.decode is None:

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import DataError
+from kapps.streams import untuned
 
 # A set whose decoded examples take more memory than this is streamed.
 CACHE_LIMIT_BYTES = 2**30
@@ -167,7 +168,7 @@ class Dataset:
         if self.num_examples is not None:
             rounded = math.floor if drop_remainder else math.ceil
             batched = batched.apply(tf.data.experimental.assert_cardinality(rounded(self.num_examples / batch_size)))
-        return batched.prefetch(tf.data.AUTOTUNE)
+        return untuned(batched.prefetch(2))
 
     # In memory ------------------------------------------------------------------------------------------------------
 

@@ -61,17 +61,19 @@ def composite_over_white(image: tf.Tensor) -> tf.Tensor:
     channels = image.shape[-1]
     if channels in (1, 3):
         return image
-    count = tf.shape(image)[-1] if channels is None else channels
-    colours = count - (count + 1) % 2  # 1, 1, 3, 3
+    if channels is not None:
+        return _composite(image, channels)
+    # Decoded images have no alpha left, and large ones take longer to composite than to decode.
+    opaque = tf.shape(image)[-1] % 2 == 1
+    return tf.cond(opaque, lambda: image, lambda: _composite(image, tf.shape(image)[-1]))
+
+
+def _composite(image: tf.Tensor, channels: int | tf.Tensor) -> tf.Tensor:
+    """`[..., 2 or 4]` -> `[..., 1 or 3]`."""
     wide = tf.cast(image, tf.int32)
-    if channels is None:
-        # Opaque where there is no alpha; a rank-preserving [1, ..., 1] so that both branches broadcast.
-        opaque = tf.fill([1] * image.shape.rank, 255)
-        alpha = tf.cond(tf.equal(count, colours), lambda: opaque, lambda: wide[..., -1:])
-    else:
-        alpha = wide[..., -1:]
+    colours, alpha = wide[..., : channels - 1], wide[..., -1:]
     # To the nearest integer, as numpy computes it in kapps.data.images.
-    composed = (wide[..., :colours] * alpha + 255 * (255 - alpha) + 127) // 255
+    composed = (colours * alpha + 255 * (255 - alpha) + 127) // 255
     return tf.cast(composed, tf.uint8)
 
 

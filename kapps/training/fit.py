@@ -248,7 +248,7 @@ def training_batches(data: Dataset, recipe: Recipe, *, first_epoch: int) -> tf.d
             lambda batch, pair: (augment(pair[0], tf.stack([tf.cast(recipe.seed, tf.int64), batch])), pair[1]),
             tf.data.AUTOTUNE,
         )
-        .prefetch(tf.data.AUTOTUNE)
+        .prefetch(2)
     )
 
 

@@ -20,6 +20,7 @@ import tensorflow as tf
 from kapps.data.decoding import decode_image
 from kapps.data.preprocessing import Preprocessing
 from kapps.errors import DataError
+from kapps.streams import untuned
 from kapps.tasks.transfer.photos import Photo
 from kapps.weights.download import cache_dir
 
@@ -90,7 +91,7 @@ def stream(photos: Sequence[Photo], preprocessing: Preprocessing, batch_size: in
         return preprocessing(decode_image(tf.io.read_file(path)))
 
     paths = tf.data.Dataset.from_tensor_slices([os.fsencode(photo.path) for photo in photos])
-    return paths.map(read, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    return untuned(paths.map(read, tf.data.AUTOTUNE).batch(batch_size).prefetch(2))
 
 
 def views_of(network: keras.Model, preprocessing: Preprocessing, *, mirrored: bool) -> Callable[[tf.Tensor], tf.Tensor]:
