@@ -29,6 +29,9 @@ from kapps.errors import DataError, RecipeError
 # Of the memory that is free, what the weights of one model may take: training holds them several times.
 _MEMORY_SHARE = 0.2
 
+# Bytes; memory that begins at a multiple of them can become a tensor without being copied.
+_ALIGNMENT = 64
+
 # What resizing a picture may put a pixel outside [0, 1].
 _ROUNDING = 1e-5
 
@@ -168,7 +171,7 @@ class FeatureLearner(keras.Model):
             )
         if self.bounded and (low < -_ROUNDING or high > 1 + _ROUNDING):
             raise DataError(f"{name}: expected numbers from 0 to 1, got {low:.4g} to {high:.4g}: scale the data first")
-        data = data.astype("float32", copy=False)
+        data = data if data.dtype == np.float32 else aligned_float32(data)
         return data.clip(0, 1) if self.bounded and (low < 0 or high > 1) else data
 
     def check_memory(self, weights: int) -> None:
@@ -206,3 +209,17 @@ class FeatureLearner(keras.Model):
     def _in_batches(function: Any, data: np.ndarray, batch_size: int) -> np.ndarray:
         parts = [function(data[start : start + batch_size]).numpy() for start in range(0, len(data), batch_size)]
         return np.concatenate(parts)
+
+
+def aligned_float32(data: np.ndarray) -> np.ndarray:
+    """A copy, float32, in memory that TensorFlow can take for a tensor as it is."""
+    room = np.empty(4 * data.size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    copied = room[start : start + 4 * data.size].view(np.float32).reshape(data.shape)
+    np.copyto(copied, data, casting="unsafe")
+    return copied
+
+
+def is_aligned(data: np.ndarray) -> bool:
+    """Whether an array's memory can be a tensor's."""
+    return data.flags.c_contiguous and data.ctypes.data % _ALIGNMENT == 0
