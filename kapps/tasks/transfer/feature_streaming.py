@@ -2,7 +2,7 @@
 
     kapps train feature_streaming --seeds 3
 
-128 made-up JPEG photos, 4:3 and of one width, through `kapps.tasks.transfer.features` as `kapps transfer` does it:
+256 made-up JPEG photos, 4:3 and of one width, through `kapps.tasks.transfer.features` as `kapps transfer` does it:
 EfficientNet-Lite0 at 224x224 (seeded weights, which cost as much as any), a photo and its mirror image. Measured by
 turns in one process: the decoder alone (reading, decoding, resizing), the network alone on photos that are decoded
 already, and both as a stream. What the first two take together is what one after the other would take.
@@ -31,7 +31,7 @@ from kapps.tasks.transfer.photos import Photo
 SIZES = (400, 1200, 2400)  # widths of the photos
 CASES: dict[str, int | None] = {"a processor each": 1, "all processors": None}  # threads of each part
 BACKBONE = "efficientnet_lite0"
-PHOTOS = 128
+PHOTOS = 256
 ROUNDS = 3
 _DIFFERENT = 8  # photos that are made up; the others are the same again
 
@@ -148,7 +148,9 @@ EXPERIMENT = Experiment(
     title="Features of photos as a stream",
     question="How near is computing features of photos to the speed of the slower part, the decoder or the network?",
     claim="It runs at that of the slower part, never at that of one after the other.",
-    finding="",
+    finding="With a processor each it runs at 88 to 93 % of the slower part's speed, 1.1 to 1.5 times as fast as one "
+    "after the other. Where decoder and network can use all processors alone already, no order of the work saves any: "
+    "the stream reaches 93 to 95 % of what two processors can do of both.",
     metric="times the slower part's speed",
     cases=tuple(CASES),
     run=run,

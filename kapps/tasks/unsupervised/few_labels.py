@@ -61,7 +61,7 @@ EXPERIMENT = Experiment(
     title="Few labels (MNIST, 500-500-2000)",
     question="What are digits without labels worth where few have one?",
     claim="The fewer the labels, the more pre-training brings: with 1,000 of them at least four points.",
-    finding="Holds: eleven points with 100 labels, five with 1,000, three and a half with 10,000, and still "
+    finding="Holds: ten points with 100 labels, five with 1,000, three and a half with 10,000, and still "
     "one with all 60,000.",
     metric="test accuracy",
     cases=CASES,
