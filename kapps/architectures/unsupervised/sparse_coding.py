@@ -12,7 +12,9 @@ Coding stage, for a dictionary as it is. Both methods go down the quadratic term
 eigenvalue of D D^T, and draw every coefficient towards zero (`soft_threshold`, h):
 
     ISTA    z' = h(z + 1/L (x - z D) D^T; lambda / L)
-    FISTA   the same from y, which lies ahead: y' = z' + (t - 1) / t' (z' - z),   t' = (1 + sqrt(1 + 4 t^2)) / 2
+    FISTA   the same from y, which lies ahead: y' = z' + (t - 1) / t' (z' - z),   t' = (1 + sqrt(1 + 4 r t^2)) / 2
+
+r, the last rate over the next one, is 1 while FISTA's rate stays; here it grows and is tested, see `fista`.
 
 ISTA's objective never rises and is within O(1 / k) of the optimum after k steps, FISTA's within O(1 / k^2). The duality
 gap bounds the distance that is left, and ends the steps.
@@ -28,7 +30,9 @@ An atom that no example uses is replaced by an example.
 Paper: Olshausen, Field: "Emergence of simple-cell receptive field properties by learning a sparse code for natural
 images", Nature 381, 1996 (the objective, eq. 2 to 4); Beck, Teboulle: "A fast iterative shrinkage-thresholding
 algorithm for linear inverse problems", SIAM J. Imaging Sciences 2, 2009, eq. 4.1 to 4.3; Mairal, Bach, Ponce, Sapiro:
-"Online dictionary learning for sparse coding", ICML 2009, algorithms 1 and 2, section 3.4.
+"Online dictionary learning for sparse coding", ICML 2009, algorithms 1 and 2, section 3.4; Scheinberg, Goldfarb, Bai:
+"Fast first-order methods for composite convex optimization with backtracking", Foundations of Computational Mathematics
+14, 2014, algorithm 3 (rates that may grow).
 
 Deviations: where FISTA's momentum points uphill, it starts anew, each example for itself (O'Donoghue, Candès 2015,
 gradient scheme). Codes come from FISTA, where Mairal and others take LARS. Atoms have length 1, not at most 1: at the
@@ -38,6 +42,7 @@ optimum both are the same, as a longer atom needs a smaller coefficient.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +51,17 @@ import numpy as np
 import tensorflow as tf
 
 from kapps.architectures.unsupervised.feature_learner import FeatureLearner
+from kapps.engines import processors
 from kapps.errors import RecipeError
 
-# Steps between two looks at the duality gap, which cost as much as one step.
-_CHECK_EVERY = 10
+# Steps between two looks at the duality gap, which cost half as much as a step.
+_CHECK_EVERY = 5
+
+# By how much FISTA's rate grows after a sound step; what part of the largest sound rate it takes after another one; and
+# the largest rate, in 1 / L: were it without bounds, codes that no longer move would let it grow to infinity.
+_GROWTH = 1.05
+_BACKTRACK = 0.8
+_FASTEST = 16
 
 # Of the power iteration. It comes to L from below, which does no harm: ISTA goes down with any rate under 2 / L.
 _POWER_STEPS = 200
@@ -98,8 +110,7 @@ def soft_threshold(values: tf.Tensor, threshold: Any) -> tf.Tensor:
 
 def lasso_objective(x: tf.Tensor, atoms: tf.Tensor, codes: tf.Tensor, penalty: float) -> tf.Tensor:
     """1/2 |x - z D|^2 + lambda |z|_1 of every example: [B]."""
-    squares = tf.reduce_sum(tf.square(x - tf.matmul(codes, atoms)), axis=1)
-    return squares / 2 + penalty * tf.reduce_sum(tf.abs(codes), axis=1)
+    return _objective(x - tf.matmul(codes, atoms), codes, penalty)
 
 
 def duality_gap(x: tf.Tensor, atoms: tf.Tensor, codes: tf.Tensor, penalty: float) -> tf.Tensor:
@@ -109,14 +120,23 @@ def duality_gap(x: tf.Tensor, atoms: tf.Tensor, codes: tf.Tensor, penalty: float
     max 1/2 |x|^2 - 1/2 |x - u|^2 subject to |D u| <= lambda.
     """
     residual = x - tf.matmul(codes, atoms)
+    common = tf.matmul(residual, atoms, transpose_b=True)
+    return _objective(residual, codes, penalty) - _dual(x, residual, common, penalty)
+
+
+def _objective(residual: tf.Tensor, codes: tf.Tensor, penalty: float) -> tf.Tensor:
+    return tf.reduce_sum(tf.square(residual), axis=1) / 2 + penalty * tf.reduce_sum(tf.abs(codes), axis=1)
+
+
+def _dual(x: tf.Tensor, residual: tf.Tensor, common: tf.Tensor, penalty: float) -> tf.Tensor:
+    """The dual's value, [B], at the best feasible multiple of the residual; `common`: D r, [B, K]."""
     square = tf.reduce_sum(tf.square(residual), axis=1)
-    common = tf.reduce_sum(x * residual, axis=1)
-    steepest = tf.reduce_max(tf.abs(tf.matmul(residual, atoms, transpose_b=True)), axis=1)
-    best = tf.math.divide_no_nan(common, square)  # of all multiples of the residual
+    along = tf.reduce_sum(x * residual, axis=1)
+    best = tf.math.divide_no_nan(along, square)  # of all multiples
+    steepest = tf.reduce_max(tf.abs(common), axis=1)
     limit = penalty / tf.maximum(steepest, tf.constant(1e-30, x.dtype))
     scale = tf.clip_by_value(best, -limit, limit)
-    dual = scale * common - tf.square(scale) * square / 2
-    return square / 2 + penalty * tf.reduce_sum(tf.abs(codes), axis=1) - dual
+    return scale * along - tf.square(scale) * square / 2
 
 
 def largest_penalty(x: tf.Tensor, atoms: tf.Tensor) -> tf.Tensor:
@@ -154,73 +174,119 @@ def ista(
         tolerance: ends the steps when the batch's duality gap is at most this part of its objective; 0 = never.
         iterations: the most steps.
     """
-    shrink, zeros = _shrinking(x, atoms, penalty)
-    return _repeat(lambda z: (shrink(z),), (zeros,), _is_good(x, atoms, penalty, tolerance), iterations)
+    problem = _Problem(x, atoms, penalty)
+    rate = 1 / lipschitz(atoms)
+
+    def step(z: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        new = soft_threshold(z + rate * problem.descent(image), rate * penalty)
+        return new, problem.image(new)
+
+    return _repeat(step, problem.zeros(), problem, tolerance, iterations)
 
 
 def fista(
     x: tf.Tensor, atoms: tf.Tensor, penalty: float, *, tolerance: float = 3e-3, iterations: int = 1000
 ) -> tf.Tensor:
-    """Codes [B, K] by ISTA with momentum; arguments as `ista`."""
-    shrink, zeros = _shrinking(x, atoms, penalty)
+    """Codes [B, K] by ISTA with momentum, every example at its own rate; arguments as `ista`.
 
-    def step(z: tf.Tensor, y: tf.Tensor, t: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        new = shrink(y)
+    A step from y to z' is sound where |(z' - y) D|^2 <= |z' - y|^2 / rate, which holds for every rate up to 1 / L. But
+    few coefficients move, and for these alone L is several times smaller: so an example's rate grows until a step fails
+    the test, which is then made again with a smaller one.
+    """
+    problem = _Problem(x, atoms, penalty)
+    safe = 1 / lipschitz(atoms)
+
+    def step(
+        z: tf.Tensor, image: tf.Tensor, y: tf.Tensor, y_image: tf.Tensor, t: tf.Tensor, rate: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        new = soft_threshold(y + rate * problem.descent(y_image), rate * penalty)
+        new_image = problem.image(new)
+        change = new - y
+        square = tf.reduce_sum(tf.square(change), axis=1, keepdims=True)
+        curvature = problem.curvature(change, new_image - y_image)
+        sound = tf.logical_or(rate * curvature <= square, rate <= safe)
+        smaller = tf.maximum(_BACKTRACK * tf.math.divide_no_nan(square, curvature), safe)
+        following_rate = tf.where(sound, tf.minimum(_GROWTH * rate, _FASTEST * safe), smaller)
+
         moved = new - z
-        uphill = tf.reduce_sum((y - new) * moved, axis=1, keepdims=True) > 0
-        t = tf.where(uphill, tf.ones_like(t), t)  # from here as at the first step: without momentum
-        following = (1 + tf.sqrt(1 + 4 * tf.square(t))) / 2
-        return new, new + (t - 1) / following * moved, following
+        uphill = tf.reduce_sum(change * moved, axis=1, keepdims=True) < 0
+        begun = tf.where(uphill, tf.ones_like(t), t)  # 1: from here as at the first step, without momentum
+        following = (1 + tf.sqrt(1 + 4 * rate / following_rate * tf.square(begun))) / 2
+        ahead = (begun - 1) / following
 
-    start = (zeros, zeros, tf.ones_like(x[:, :1]))
-    return _repeat(step, start, _is_good(x, atoms, penalty, tolerance), iterations)
+        def if_sound(taken: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+            return tf.where(sound, taken, kept)
 
+        return (
+            if_sound(new, z),
+            if_sound(new_image, image),
+            if_sound(new + ahead * moved, y),
+            if_sound(new_image + ahead * (new_image - image), y_image),
+            if_sound(following, t),
+            following_rate,
+        )
 
-def _shrinking(x: tf.Tensor, atoms: tf.Tensor, penalty: float) -> tuple[Callable[[tf.Tensor], tf.Tensor], tf.Tensor]:
-    """A step of ISTA from any codes, and codes of zeros."""
-    rate = 1 / lipschitz(atoms)
-    count, numbers = atoms.shape
-    scaled = rate * atoms
-    pull = tf.matmul(x, scaled, transpose_b=True)  # [B, K]
-    if count <= 2 * numbers:
-        keep = tf.eye(count, dtype=atoms.dtype) - tf.matmul(atoms, scaled, transpose_b=True)  # of the Gram matrix
-
-        def shrink(z: tf.Tensor) -> tf.Tensor:
-            return soft_threshold(tf.matmul(z, keep) + pull, rate * penalty)
-
-    else:  # there and back through the data takes fewer multiplications than the Gram matrix
-
-        def shrink(z: tf.Tensor) -> tf.Tensor:
-            back = tf.matmul(tf.matmul(z, atoms), scaled, transpose_b=True)
-            return soft_threshold(z - back + pull, rate * penalty)
-
-    return shrink, tf.zeros_like(pull)
+    codes, image = problem.zeros()
+    start = (codes, image, codes, image, tf.ones_like(x[:, :1]), safe * tf.ones_like(x[:, :1]))
+    return _repeat(step, start, problem, tolerance, iterations)
 
 
-def _is_good(x: tf.Tensor, atoms: tf.Tensor, penalty: float, tolerance: float) -> Callable[[tf.Tensor], tf.Tensor]:
-    def good(codes: tf.Tensor) -> tf.Tensor:
+class _Problem:
+    """A batch's lasso: what one step and the gap need, in as few multiplications as they can be had.
+
+    Where atoms are many, there and back through the data takes fewer than the Gram matrix D D^T. So the `image` of
+    codes is z D, [B, d], or, with few atoms, z D D^T, [B, K]: all that the gradient needs, and linear in the codes.
+    """
+
+    def __init__(self, x: tf.Tensor, atoms: tf.Tensor, penalty: float):
+        count, numbers = atoms.shape
+        self.x, self.atoms, self.penalty = x, atoms, penalty
+        self.by_gram = count <= 2 * numbers
+        if self.by_gram:
+            self.gram = tf.matmul(atoms, atoms, transpose_b=True)
+            self.common = tf.matmul(x, atoms, transpose_b=True)
+
+    def zeros(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Codes of zeros and their image."""
+        codes = tf.zeros([tf.shape(self.x)[0], self.atoms.shape[0]], self.x.dtype)
+        return codes, codes if self.by_gram else tf.zeros_like(self.x)
+
+    def image(self, codes: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(codes, self.gram if self.by_gram else self.atoms)
+
+    def descent(self, image: tf.Tensor) -> tf.Tensor:
+        """(x - z D) D^T, [B, K]: the way down of the quadratic term."""
+        return self.common - image if self.by_gram else tf.matmul(self.x - image, self.atoms, transpose_b=True)
+
+    def curvature(self, change: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+        """|z D|^2 of a change of the codes, [B, 1]."""
+        return tf.reduce_sum((change if self.by_gram else image) * image, axis=1, keepdims=True)
+
+    def is_good(self, codes: tf.Tensor, image: tf.Tensor, tolerance: float) -> tf.Tensor:
+        """Whether the duality gap of all is at most this part of their objective; never for 0."""
         if not tolerance:
             return tf.constant(False)
-        left = tf.reduce_sum(duality_gap(x, atoms, codes, penalty))
-        return left <= tolerance * tf.reduce_sum(lasso_objective(x, atoms, codes, penalty))
-
-    return good
+        residual = self.x - (tf.matmul(codes, self.atoms) if self.by_gram else image)
+        objective = _objective(residual, codes, self.penalty)
+        left = objective - _dual(self.x, residual, self.descent(image), self.penalty)
+        return tf.reduce_sum(left) <= tolerance * tf.reduce_sum(objective)
 
 
 def _repeat(
     step: Callable[..., tuple[tf.Tensor, ...]],
     state: tuple[tf.Tensor, ...],
-    good: Callable[[tf.Tensor], tf.Tensor],
+    problem: _Problem,
+    tolerance: float,
     iterations: int,
 ) -> tf.Tensor:
-    """`step` on the state, again and again, until its first tensor, the codes, is good; returns these."""
+    """`step` on the state, codes, their image and more, again and again, until the codes are good; returns these."""
 
     def some(count: tf.Tensor, done: tf.Tensor, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
         end = tf.minimum(count + _CHECK_EVERY, iterations)
         count, *rest = tf.while_loop(
             lambda count, *state: count < end, lambda count, *state: (count + 1, *step(*state)), (count, *state)
         )
-        return count, good(rest[0]), *rest
+        return count, problem.is_good(rest[0], rest[1], tolerance), *rest
 
     found = tf.while_loop(
         lambda count, done, *state: tf.logical_and(count < iterations, tf.logical_not(done)),
@@ -346,13 +412,18 @@ class SparseCoding(FeatureLearner):
         config, atoms = self.config, tf.convert_to_tensor(self.atoms)
         rows = data.reshape(len(data), -1)
         codes = np.empty((len(rows), config.atoms), np.float32)
-        for start in range(0, len(rows), batch_size):
+
+        def code(start: int) -> None:
             some = rows[start : start + batch_size]
             padded = np.pad(some, ((0, batch_size - len(some)), (0, 0)))  # the compiled loop knows one size
             found = _COMPILED[config.algorithm](
                 tf.constant(padded), atoms, config.penalty, tolerance=config.tolerance, iterations=config.iterations
             )
             codes[start : start + batch_size] = found.numpy()[: len(some)]
+
+        # XLA shares out the products over the processors, but not what lies between them.
+        with ThreadPoolExecutor(processors()) as pool:
+            list(pool.map(code, range(0, len(rows), batch_size)))
         return codes
 
     def objective(self, x: Any, codes: np.ndarray | None = None) -> np.ndarray:

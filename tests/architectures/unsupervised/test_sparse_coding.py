@@ -123,6 +123,30 @@ def test_ista_never_rises_and_fista_is_there_first(problem, solve):
     assert (course >= best - 1e-9).all()
 
 
+@pytest.mark.parametrize("count", [40, 20])  # there and back through the data; the Gram matrix
+def test_fista_is_as_near_as_its_rate_of_convergence_says(problem, solve, count):
+    """F(z_k) - F* <= 2 |z*|^2 / (rate (k + 1)^2) with the smallest rate, 1 / L (Beck, Teboulle 2009, theorem 4.4)."""
+    x, atoms = problem[0], problem[1][:count]
+    exact = solve(fista, x, atoms, 0.2, tolerance=1e-12, iterations=20_000)
+    best = lasso_objective(x, atoms, exact, 0.2).numpy()
+    largest = np.linalg.eigvalsh(atoms @ atoms.T).max()
+    for steps in (1, 2, 4, 8, 16, 32, 64, 128):
+        codes = solve(fista, x, atoms, 0.2, tolerance=0, iterations=steps)
+        left = lasso_objective(x, atoms, codes, 0.2).numpy() - best
+        assert (left <= 2 * largest * np.square(exact).sum(1) / (steps + 1) ** 2 + 1e-9).all()
+
+
+def test_a_rate_that_grew_too_large_is_taken_back(solve):
+    """Atoms that are nearly the same: one alone takes any rate up to 1, all together only one up to 1 / L."""
+    rng = np.random.default_rng(6)
+    atoms = unit(rng.normal(size=16) + 0.3 * rng.normal(size=(40, 16)))
+    x = rng.normal(size=(50, 16))
+    assert np.linalg.eigvalsh(atoms @ atoms.T).max() > 20
+    codes = solve(fista, x, atoms, 0.01, tolerance=3e-3, iterations=20_000)
+    gap = duality_gap(*map(tf.constant, (x, atoms, codes)), 0.01).numpy()
+    assert gap.sum() <= 3e-3 * lasso_objective(x, atoms, codes, 0.01).numpy().sum()
+
+
 def test_the_gap_bounds_what_is_left(problem, solve):
     x, atoms = problem
     best = lasso_objective(x, atoms, solve(fista, x, atoms, 0.2, tolerance=1e-12, iterations=20_000), 0.2).numpy()
@@ -210,13 +234,17 @@ def test_codes_are_scikit_learns_and_give_the_data_back(found):
 
 
 def test_the_compiled_loop_gives_the_same_codes(found):
-    """Full batches are coded by it, the last one padded."""
+    """Full batches are coded by it, side by side, the last one padded."""
     learner, truth, _ = found
+    exact = SparseCoding((10,), SparseCodingConfig(atoms=16, penalty=0.1, tolerance=1e-6))
+    exact.atoms.assign(learner.atoms)
     x = mixed(45, np.random.default_rng(4), truth)
-    codes = learner.transform(x, batch_size=20)
+    codes = exact.transform(x, batch_size=20)
     assert codes.shape == (45, 16)
-    for rows in (slice(0, 20), slice(40, 45)):
-        np.testing.assert_allclose(codes[rows], learner.encode(x[rows]), atol=1e-4)
+    for rows in (slice(0, 20), slice(20, 40), slice(40, 45)):
+        np.testing.assert_allclose(codes[rows], exact.encode(x[rows]), atol=2e-3)
+        np.testing.assert_allclose(exact.objective(x[rows], codes[rows]), exact.objective(x[rows]), rtol=1e-5)
+    np.testing.assert_array_equal(codes, exact.transform(x, batch_size=20))
 
 
 def test_the_file_keeps_it_and_learning_goes_on(found, tmp_path):
